@@ -18,7 +18,10 @@ from quantized import logits_of
 import keras_resnets
 from keras_resnets.export import parity
 from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite.runner import TFLiteRunner
+from keras_resnets.quantization import LayerBits
+from keras_resnets.quantization import PrecisionPlan
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +208,9 @@ def test_qat(trained, capsys):
     agreement = float(out.split("agreement ")[-1].split("%")[0])
     assert "measured     200 images" in out and agreement > 95
     with open("resnet20_static_wi8_ai8_qat.tflite.json") as file:
-        assert json.load(file)["recipe"]["engine"] == "quantize_aware"
+        recipe = json.load(file)["recipe"]
+    told = (recipe["engine"], recipe["recipe"], recipe["made_of"])
+    assert told == ("quantize_aware", "static_wi8_ai8", "a quantization-aware model")
     with open("resnet20_static_wi8_ai8_qat/run.json") as file:
         record = json.load(file)
     assert record["status"] == "done" and record["recipe"]["temperature"] == 4.0
@@ -225,6 +230,43 @@ def test_qat_keeps_the_start_of_a_training_that_harms(trained, capsys):
     assert float(out.split("agreement ")[-1].split("%")[0]) > 90
     code, out, err = run(*words, "--overwrite", "--resume", capsys=capsys)
     assert code == 0 and "there is nothing left" in out, err
+
+
+def sparse_blocks(path):
+    """The kernels of a file without their zeros: the indices of what is left."""
+    tensors = file_editor.Editor(path.read_bytes()).graph.tensors
+    rows = [x.sparsity.dimMetadata for x in tensors if x.sparsity]
+    return [[y.arrayIndices.values.tolist() for y in x if y.arrayIndices] for x in rows]
+
+
+@pytest.mark.costly
+def test_qat_of_a_plan(trained, capsys):
+    """The file has the plan beside it; a resumed run keeps the zeros of the first."""
+    bits = {"stage2_block1_conv2": LayerBits(8, 8, 0.75)}
+    bits["stage3_block1_conv1"] = LayerBits(4, 8)
+    plan = PrecisionPlan("static_wi8_ai8", bits).with_rounding("second-order")
+    pathlib.Path("my.json").write_text(plan.to_json())
+    words = ["qat", "resnet8", "--weights", "net.weights.h5", "--data", "data.npz"]
+    words += ["--plan", "my.json", "--count", 20, "--batch-size", 30, "--validation", 0]
+    code, _, err = run(*words, "--epochs", 1, capsys=capsys)
+    assert code == 0, err
+    path = pathlib.Path("resnet8_static_wi8_ai8_mixed_qat.tflite")
+    written = pathlib.Path(f"{path}.plan.json")
+    assert PrecisionPlan.read(written) == plan
+    recipe = json.loads(pathlib.Path(f"{path}.json").read_text())["recipe"]
+    assert (recipe["recipe"], recipe["engine"]) == ("static_wi8_ai8", "quantize_aware")
+    assert recipe["rounding"] == "second-order" and set(recipe["precisions"]) == set(
+        bits
+    )
+    first, content = sparse_blocks(path), path.read_bytes()
+    assert len(first) == 1 and first[0]
+    code, _, err = run(*words, "--epochs", 2, "--resume", "--overwrite", capsys=capsys)
+    assert code == 0, err
+    assert sparse_blocks(path) == first and path.read_bytes() != content
+    for other in (path, pathlib.Path(f"{path}.json")):
+        other.unlink()
+    written.write_text("mine")
+    assert "plan.json exists" in refused(*words, "--run", "other", capsys=capsys)
 
 
 def test_qat_refuses_data_of_other_classes(trained, capsys):

@@ -231,7 +231,7 @@ def check_refused(words, capsys):
     words = [*words[:-1], "--output", "none.tflite"]
     words[words.index("--max-size") + 1] = "30kB"
     code, _, err = run(*words, capsys=capsys)
-    assert code == 1 and "bytes at least" in err and "30,000" in err
+    assert code == 1 and "has at least" in err and "30,000" in err
     assert err.count("\n") == 1 and "nothing was written" in err
 
 

@@ -87,7 +87,7 @@ def test_what_is_refused(models, tmp_path):
             lambda recipe=recipe, engine=engine: quantization.quantize(
                 aware, path, recipe, IMAGES, engine=engine
             ),
-            "quantized already",
+            "already quantized",
         )
     refusal(lambda: quantization.to_tflite(model, path), "quantization-aware model")
     unknown = quantization.quantize_aware(model)

@@ -253,7 +253,9 @@ def test_held_out_pictures_are_others(tmp_path, photos):
     assert not used & {one.tobytes() for one in found}
     assert len(quantization.hold_out(path, CIFAR, chosen).labels) == 40
     every = quantization.choose(path, CIFAR, 60)
-    refusal(lambda: quantization.hold_out(path, CIFAR, every), "none is left", "60")
+    refusal(
+        lambda: quantization.hold_out(path, CIFAR, every), "none can be held out", "60"
+    )
     array = quantization.CalibrationSet(chosen.images)
     refusal(lambda: quantization.hold_out(path, CIFAR, array), "array")
     np.savez(tmp_path / "bare.npz", x_train=pixels)

@@ -76,7 +76,7 @@ HOSTILE = {
     "NaN": (text().replace(": 1,", ": NaN,"), "NaN is no number"),
     "infinity": (text().replace(": 16", ": -Infinity"), "Infinity is no number"),
     "long number": (text().replace(": 16", ": " + "9" * 5000), "no JSON"),
-    "twice": (text().replace('"predictions"', '"conv1"'), "'conv1' stands in it twice"),
+    "twice": (text().replace('"predictions"', '"conv1"'), "'conv1' occurs twice"),
     "nothing": (" \n", "it is empty"),
     "a comma too many": (text()[:-2] + ",\n}}", "a comma too many"),
     "a comma too many in a list": ("[1,\n]", "a comma too many in front of line"),

@@ -95,6 +95,48 @@ def test_zeros_stay_through_training_and_rounding(pattern, share):
     np.testing.assert_array_equal(np.array(aware.get_layer(name).kernel) == 0, zero)
 
 
+@pytest.mark.costly_but("2:4-static_wi8_ai8")
+@pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi4_ai8"])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
+def test_a_loaded_file_is_trained_with_the_zeros_of_its_pruned_network(
+    pattern, recipe, tmp_path
+):
+    """They stay; every other weight moves, also one that had rounded to zero."""
+    model = small_model("basic_original", input_shape=(16, 16, 3))
+    pruning.prune(model, 0.5, pattern)
+    x, labels = noise(32, 16, 16, 3), np.arange(32) % 10
+    quantization.quantize_aware(model, recipe, x).save(tmp_path / "aware.keras")
+    aware = keras.saving.load_model(tmp_path / "aware.keras")
+    pruned = [aware.get_layer(layer.name) for layer in magnitude.prunable(model)]
+    before = [np.array(layer.kernel) for layer in pruned]
+    aware.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    aware.fit(x, labels, batch_size=8, verbose=0)
+    frozen = quantization.freeze(aware)
+    for layer, start in zip(pruned, before, strict=True):
+        zero = np.array(model.get_layer(layer.name).kernel) == 0
+        kernel = np.array(layer.kernel)
+        assert zero.mean() == pytest.approx(0.5, abs=0.01)
+        np.testing.assert_array_equal(start == 0, zero)
+        np.testing.assert_array_equal(kernel == 0, zero)
+        assert (kernel != start)[~zero].mean() > 0.95
+        assert not np.array(frozen.get_layer(layer.name).kernel)[zero].any()
+
+
+@pytest.mark.costly_but("second-order")
+@pytest.mark.parametrize("rounding", ["nearest", "second-order", "learned"])
+def test_every_rounding_keeps_the_zeros_of_a_pruned_network(rounding):
+    model = small_model("basic_original", input_shape=(16, 16, 3))
+    pruning.prune(model, 0.5)
+    recipe = quantization.RECIPES["static_wi4_ai8"].with_rounding(
+        rounding, 20 if rounding == "learned" else None
+    )
+    aware = quantization.quantize_aware(model, recipe, noise(20, 16, 16, 3))
+    for layer in magnitude.prunable(model):
+        zero = np.array(layer.kernel) == 0
+        rounded = np.array(aware.get_layer(layer.name).rounded_kernel())
+        assert zero.any() and not rounded[zero].any() and rounded[~zero].any()
+
+
 @pytest.mark.parametrize(
     "kind, expected",
     [

@@ -182,7 +182,7 @@ def test_what_engines_refuse(tmp_path):
     refusal(call(calibration=None), "calibration")
     refusal(call(calibration=x[:3]), "at least 10")
     for recipe in ("float16", "static_wi4_ai8"):
-        refusal(call(recipe, engine="ai_edge_quantizer"), "leave the engine out")
+        refusal(call(recipe, engine="ai_edge_quantizer"), "leave out the engine")
     aware = quantization.quantize_aware(model, calibration=x)
     refusal(lambda: quantization.quantize(aware, tmp_path / "a.tflite", calibration=x))
     refusal(lambda: quantization.to_tflite(model, tmp_path / "a.tflite"), "aware")

@@ -480,7 +480,7 @@ def test_what_is_refused():
     model = small_model("basic_original", input_shape=(16, 16, 3))
     aware = quantization.quantize_aware(model)
     quantize = quantization.quantize_aware
-    refused(lambda: quantize(aware), "quantized already")
+    refused(lambda: quantize(aware), "already quantized")
     refused(lambda: quantize(model, "static_wi8_ai16"), "static_wi8_ai8")
     refused(lambda: quantize(model, "static_wi8"), "did you mean")
     refused(lambda: quantize(model, "static_wi4_ai8"), "calibration")

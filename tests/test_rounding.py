@@ -145,7 +145,7 @@ def test_what_is_left_of_a_kernel_is_its_least_squares_fit():
 
 
 @pytest.mark.costly
-def test_zeros_stay_in_training():
+def test_zeros_stay_in_training(tmp_path):
     """Where they are, in every layer that has them, whatever the steps are."""
     model = keras_resnets.create_model("resnet8", classifier_activation=None)
     images = 40 * smooth_images(20) + 125
@@ -155,7 +155,7 @@ def test_zeros_stay_in_training():
     aware = quantization.quantize_aware(model, plan, images)
     layer = aware.get_layer("stage2_block1_conv2")
 
-    def zeros():
+    def zeros(layer=layer):
         kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
         return kernel.reshape(*kernel.shape[:2], -1, 4, kernel.shape[3]).any(axis=3)
 
@@ -166,15 +166,19 @@ def test_zeros_stay_in_training():
     aware.fit(images, np.ones((20, 10)), epochs=2, verbose=0)
     assert (zeros() == before).all()
     assert (keras.ops.convert_to_numpy(layer.kernel) != kernel).any()
+    aware.save(tmp_path / "aware.keras")
+    loaded = keras.saving.load_model(tmp_path / "aware.keras")
+    loaded.fit(images, np.ones((20, 10)), epochs=2, verbose=0)
+    assert (zeros(loaded.get_layer(layer.name)) == before).all()
     nearest = dataclasses.replace(plan, recipe=RECIPES["static_wi8_ai8"])
     refusal(
         lambda: quantization.quantize_aware(model, nearest, images),
-        "rounded by the second order",
+        "'second-order'",
     )
     first = dataclasses.replace(plan, layers={"stem_conv": bits})
     refusal(
         lambda: quantization.quantize_aware(model, first, images),
-        "multiples of 4; stem_conv has 3",
+        "multiple of 4; stem_conv has 3",
     )
 
 

@@ -75,7 +75,7 @@ def test_layers_without_an_integer_form_take_the_other_engine(tmp_path):
     x = keras.layers.Dense(4, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, x, name="mine")
     images = noise(12, 16, 16, 3)
-    with pytest.warns(UserWarning, match="TensorFlow's converter finds the ranges"):
+    with pytest.warns(UserWarning, match="TensorFlow's converter sets the ranges"):
         made = to_tflite(model, tmp_path / "a.tflite", "static_wi8_ai8", images).path
     assert '"engine": "converter"' in (tmp_path / "a.tflite.json").read_text()
     with pytest.warns(UserWarning):

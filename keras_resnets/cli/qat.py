@@ -159,9 +159,11 @@ def _add_run(group: parsing.Group) -> None:
 def _qat(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
+        from keras_resnets.quantization import plan_files
 
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
+        plan_files.check_place(path, asked.quantization(), asked.overwrite)
         model, _, _ = network.build_one_class(asked, "qat")
         data = quantize.labelled(asked, model)
         make = _natively if asked.engine == "native" else _by_tfmot
@@ -196,6 +198,7 @@ def _natively(
     recipe = training_recipes.get_recipe(
         "qat", **{name: value for name, value in changes.items() if value is not None}
     )
+    plan = asked.quantization()
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)
@@ -204,7 +207,7 @@ def _natively(
             model,
             opened,
             folder,
-            asked.quantization(),
+            plan,
             recipe,
             calibration=asked.count,
             seed=asked.seed,
@@ -215,18 +218,16 @@ def _natively(
             tell=lambda line: network.say_notes([line]),
         )
     training_output.conclude(run, recipe, opened, has_teacher=True)
-    plan = asked.quantization()
-    stored = plan.storage_words(asked.storage, asked.prefer)
     return quantization.to_tflite(
         aware,
         path,
         overwrite=asked.overwrite,
         threads=asked.threads,
+        plan=plan,
         io_dtype=asked.io_dtype,
         packed=asked.packed,
-        storage=stored[0],
-        prefer=stored[1],
-        sparse=plan.is_sparse,
+        storage=asked.storage,
+        prefer=asked.prefer,
     )
 
 

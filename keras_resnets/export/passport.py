@@ -136,8 +136,7 @@ def write(
         "versions": {"keras_resnets": __version__, **versions()},
     }
     # JSON has no infinity: the SQNR of equal outputs is written as a string.
-    text = json.dumps(_finite(content), indent=1, allow_nan=False)
-    place.write_text(text + "\n", "utf-8")
+    place.write_text(_text(_finite(content)), "utf-8")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -161,7 +160,18 @@ def add(path: str | os.PathLike[str], **facts: Any) -> None:
     """Adds keys to the passport of the file at `path`, which was just written."""
     place = path_of(path)
     content = {**json.loads(place.read_text("utf-8")), **facts}
-    place.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    with files.atomic_file(place) as temporary:
+        temporary.write_text(_text(content), "utf-8")
+
+
+def add_recipe(path: str | os.PathLike[str], **facts: Any) -> None:
+    """Adds options of the conversion to a passport, see `add`."""
+    content = json.loads(path_of(path).read_text("utf-8"))
+    add(path, recipe={**content["recipe"], **facts})
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -225,7 +225,8 @@ class Prune(keras.callbacks.Callback):
 class KeepZeros(keras.callbacks.Callback):
     """Keeps the zeros of the kernels during training.
 
-    Use it to fine-tune a pruned network, or its quantization-aware model.
+    Use it to fine-tune a pruned float network. A model of `quantize_aware` keeps the
+    zeros of its float network without it.
 
     Example:
         >>> KeepZeros().on_train_end()

@@ -124,5 +124,7 @@ def _inputs_of(
         return lambda images: images
     preprocessing = provenance.of(model).preprocessing
     if preprocessing is None:
-        raise InvalidArgument(f"{path} takes pixels: the model must know preprocessing")
+        raise InvalidArgument(
+            f"{path} takes pixels: the model must have the attribute preprocessing"
+        )
     return preprocessing.pixels

@@ -65,13 +65,13 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
     check_choice("engine", engine, ENGINES)
     if engine == "ranges" and recipe.quantize != "int8":
         raise InvalidArgument(
-            f"the engine 'ranges' makes int8 files; {recipe.name} is by 'converter' or "
-            "'ai_edge_quantizer'"
+            f"the engine 'ranges' supports int8 recipes; got {recipe.name}: use "
+            "'converter' or 'ai_edge_quantizer'"
         )
     if engine == "converter" and recipe.weight_bits in (2, 4):
         raise InvalidArgument(
-            f"the engine 'converter' has weights of 8 bits; {recipe.name} has "
-            f"{recipe.weight_bits}"
+            f"the engine 'converter' supports 8-bit weights; got {recipe.name}, which "
+            f"has {recipe.weight_bits}-bit weights"
         )
     return engine
 
@@ -83,8 +83,8 @@ def check_rounding(rounding: str | None, engine: str, recipe: Recipe) -> None:
     check_choice("rounding", rounding, ROUNDINGS)
     if rounding != "nearest" and engine != "ranges":
         raise InvalidArgument(
-            f"rounding={rounding!r} is by the engine 'ranges', of int8 recipes; got the "
-            f"engine {engine!r} for {recipe.name}"
+            f"rounding={rounding!r} requires the engine 'ranges' and an int8 recipe; got "
+            f"the engine {engine!r} and {recipe.name}"
         )
 
 
@@ -95,8 +95,8 @@ def check_method(method: str | None, engine: str) -> None:
     check_choice("method", method, METHODS)
     if engine == "converter" and method != "minmax":
         raise InvalidArgument(
-            "the engine 'converter' takes the least and largest value (minmax); got "
-            f"method={method!r}: the engine 'ranges' knows others"
+            f"the engine 'converter' supports only method='minmax'; got {method!r}, which "
+            "the engine 'ranges' supports"
         )
 
 
@@ -110,7 +110,7 @@ def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
         check_choice("precisions", name, PRECISIONS)
     if not set(precisions) - {PRECISIONS[0]}:
         raise InvalidArgument(
-            f"precisions must have one finer than int8; got {', '.join(precisions)}"
+            f"precisions must include one finer than int8; got {', '.join(precisions)}"
         )
     return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
 
@@ -125,6 +125,6 @@ def check_bits(precisions: Sequence[str]) -> tuple[str, ...]:
         check_choice("precisions", name, BITS)
     if not set(precisions) - {"int8"}:
         raise InvalidArgument(
-            f"precisions must have one besides int8; got {', '.join(precisions)}"
+            f"precisions must include one besides int8; got {', '.join(precisions)}"
         )
     return tuple(x for x in BITS if x == "int8" or x in precisions)

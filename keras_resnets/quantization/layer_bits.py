@@ -60,7 +60,7 @@ class LayerBits:
         if self.sparsity and pair != (8, 8):
             raise InvalidArgument(
                 "a layer with a sparsity must have weights and activations of 8 bits; "
-                f"got {pair[0]}/{pair[1]}: no kernel of TFLite has fewer or more"
+                f"got {pair[0]}/{pair[1]}"
             )
 
     @property

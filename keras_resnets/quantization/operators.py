@@ -125,20 +125,20 @@ def check_model(model: keras.Model) -> None:
     steps, outputs = read_steps(model)
     if len(outputs) != 1:
         raise InvalidArgument(
-            "a mix is judged by the answers of a classifier, the one output of its "
-            f"model; {model.name} has {len(outputs)}"
+            "mixed precision requires a classifier with one output; "
+            f"{model.name} has {len(outputs)}"
         )
     for nodes in applications(steps).values():
         layer, path = as_layer(nodes[0]), nodes[0].path
         if len(nodes) > 1 and getattr(layer, "weights", None):
             raise InvalidArgument(
-                f"a mix is of layers that are applied once; {path} is applied "
-                f"{len(nodes)} times: quantize the network as a whole"
+                f"mixed precision requires layers that are applied once; {path} is "
+                f"applied {len(nodes)} times: use the same precision for all layers"
             )
         if isinstance(layer, keras.layers.Concatenate):
             raise InvalidArgument(
-                f"a mix joins no tensors of different precisions; {path} is a "
-                "Concatenate: quantize the network as a whole"
+                "mixed precision does not support Concatenate; got the layer "
+                f"{path}: use the same precision for all layers"
             )
 
 

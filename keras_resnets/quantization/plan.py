@@ -86,7 +86,7 @@ class PrecisionPlan:
         storages.choose(self.storage, self.prefer)
         if self.layers and self.recipe.quantize != "int8":
             raise InvalidArgument(
-                f"a plan with rules for layers goes with an int8 recipe; "
+                "a plan with rules for layers requires an int8 recipe; "
                 f"{self.recipe.name} is {self.recipe.quantize}"
             )
 
@@ -105,7 +105,7 @@ class PrecisionPlan:
         name = choices.check_engine(engine, self.recipe)
         if self.layers and name != "ranges":
             raise InvalidArgument(
-                f"a plan with rules for layers goes with the engine 'ranges'; got {name!r}"
+                f"a plan with rules for layers requires the engine 'ranges'; got {name!r}"
             )
         return name
 
@@ -138,7 +138,7 @@ class PrecisionPlan:
         """Returns the plan for quantization-aware training.
 
         With 4-bit weights or sparse kernels all ranges are learned, as in the recipe
-        static_wi4_ai8.
+        static_wi4_ai8. Otherwise kernels are rounded to nearest.
 
         Raises:
             InvalidArgument: the recipe is not for training, or a layer is not int8.
@@ -146,19 +146,23 @@ class PrecisionPlan:
         if not self.recipe.trainable:
             names = [name for name, one in recipes.RECIPES.items() if one.trainable]
             raise InvalidArgument(
-                f"quantization-aware training takes {', '.join(names)}; got "
+                f"quantization-aware training supports {', '.join(names)}; got "
                 f"{self.recipe.name}"
             )
         for name, precision in self.precisions.items():
             raise InvalidArgument(
-                "quantization-aware training is of plans with weights of 4 or 8 bits and "
-                f"activations of 8; {shown(name)} is {precision}: quantize takes them all"
+                "quantization-aware training supports plans with 4-bit or 8-bit weights "
+                f"and 8-bit activations; {shown(name)} is {precision}, which only "
+                "quantize supports"
             )
-        if not self._has_few_bits and not self.is_sparse:
-            return self
-        recipe = self.recipe.replace(
-            activation_ranges="learned", weight_ranges="learned"
-        )
+        recipe = self.recipe
+        if self._has_few_bits or self.is_sparse:
+            recipe = recipe.replace(
+                activation_ranges="learned", weight_ranges="learned"
+            )
+        if recipe.weight_ranges != "learned":
+            # The range would follow the largest weight, and lose another rounding.
+            recipe = recipe.with_rounding("nearest")
         return dataclasses.replace(self, recipe=recipe)
 
     @property
@@ -240,8 +244,8 @@ class PrecisionPlan:
         """
         if len(text) > _LARGEST:
             raise InvalidArgument(
-                f"{printable(source)} is no precision plan: one has {_LARGEST:,} bytes "
-                f"at most; this has {len(text):,}"
+                f"{printable(source)} is no precision plan: it may have at most "
+                f"{_LARGEST:,} bytes; it has {len(text):,}"
             )
         content = untrusted.parse_json(
             text,
@@ -274,9 +278,9 @@ class PrecisionPlan:
         if self.fingerprint not in (None, actual):
             raise InvalidArgument(
                 f"the plan is of {shown(self.network or 'another network')} "
-                f"(fingerprint {shown(self.fingerprint)}), whose layers are not those of "
-                f"{name} ({actual}): search a plan of {name}, or take the fingerprint out "
-                "to go by the names of layers alone"
+                f"(fingerprint {shown(self.fingerprint)}), whose layers differ from those "
+                f"of {name} ({actual}): search a plan for {name}, or remove the "
+                "fingerprint to match layers by their names alone"
             )
 
     def fitted(self, names: Iterable[str]) -> "PrecisionPlan":
@@ -300,8 +304,8 @@ class PrecisionPlan:
                 near = nearest(name, allowed, count=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise InvalidArgument(
-                    f"a plan names layers that are quantized by themselves, such as "
-                    f"{_some(allowed)}; got {shown(name)}{hint}"
+                    f"layers of a plan must be among {_some(allowed)}; got "
+                    f"{shown(name)}{hint}"
                 )
             # The finer precision of the two halves.
             both = (bits, layers.get(layer_name, bits))
@@ -398,12 +402,12 @@ def _only_once(pairs: list[tuple[str, typing.Any]]) -> dict[str, typing.Any]:
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in content if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} stands in it twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return content
 
 
 def _no_number(text: str) -> typing.NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:

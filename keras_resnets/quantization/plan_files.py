@@ -13,10 +13,14 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import ROUNDING_STEPS
 from keras_resnets.export.tflite import convert as tflite
-from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.io import files
 from keras_resnets.quantization.choices import Options
 from keras_resnets.quantization.plan import PrecisionPlan
+
+# The engine of quantization-aware models.
+TRAINED = "quantize_aware"
+# The engines that round by the recipe; others only round to nearest.
+_ROUNDING = ("ranges", TRAINED)
 
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -26,18 +30,22 @@ def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def facts(
-    plan: PrecisionPlan, engine: str, method: str | None, chosen: CalibrationSet | None
+    plan: PrecisionPlan, engine: str, **more: typing.Any
 ) -> dict[str, typing.Any]:
-    """Returns the record of the quantization for a passport."""
+    """Returns the record of a quantization for a passport.
+
+    Args:
+        plan: the `PrecisionPlan`.
+        engine: one of `choices.ENGINES`, or `TRAINED`.
+        **more: other facts, by name.
+    """
     record = {
         "recipe": plan.recipe.name,
         "engine": engine,
-        "method": method,
+        **more,
         "per_tensor": not plan.recipe.per_channel,
         "weight_bits": plan.recipe.weight_bits,
-        # Other engines only round to nearest.
-        "rounding": plan.recipe.rounding if engine == "ranges" else "nearest",
-        "calibration": chosen and chosen.record(),
+        "rounding": plan.recipe.rounding if engine in _ROUNDING else "nearest",
     }
     if plan.recipe.end_bits is not None:
         record["end_bits"] = plan.recipe.end_bits
@@ -71,7 +79,7 @@ def land(
     """
     # With int16 and float layers a file is not int8 throughout.
     integer = False if plan.precisions else None
-    with _beside(place, plan):
+    with beside(place.path, plan, place.overwrite):
         return tflite.land(
             place,
             ready,
@@ -87,12 +95,22 @@ def land(
 
 
 @contextlib.contextmanager
-def _beside(place: Destination, plan: PrecisionPlan) -> Iterator[None]:
-    """Writes the plan after its file; removes the plan of the replaced file."""
-    path = path_of(place.path)
+def beside(
+    file: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
+) -> Iterator[None]:
+    """Writes the plan of a file after the file, if the plan has rules for layers.
+
+    Without them, the plan of a replaced file is removed.
+
+    Args:
+        file: the path of the file, which is written within the context.
+        plan: its plan.
+        overwrite: whether the file may have replaced another.
+    """
+    path = path_of(file)
     if not plan.layers:
         yield
-        if place.overwrite and _is_plan(path):
+        if overwrite and _is_plan(path):
             path.unlink()
         return
     with files.atomic_file(path) as temporary:
@@ -108,7 +126,7 @@ def check_place(
     if plan.layers and place.exists() and not (overwrite and _is_plan(place)):
         more = "" if overwrite else ", or replace a plan with --overwrite"
         raise InvalidArgument(
-            f"{place} exists, where the plan of the file is written: move it away{more}"
+            f"{place} exists, and the plan of the file would replace it: move it{more}"
         )
 
 

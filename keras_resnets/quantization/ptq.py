@@ -15,6 +15,7 @@ from keras_resnets.errors import UnknownLayer
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
 from keras_resnets.export import number_formats
+from keras_resnets.export import passport
 from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
@@ -176,7 +177,9 @@ def quantize(
         pooled_strides,
         sparse,
     )
-    facts = plan_files.facts(plan, name, method, chosen)
+    facts = plan_files.facts(
+        plan, name, method=method, calibration=chosen and chosen.record()
+    )
     is_free = (engine, rounding, method) == (None, None, None)
     has_other = is_free and not plan.layers and plan.recipe.weight_bits == 8
 
@@ -187,7 +190,7 @@ def quantize(
             if not has_other:
                 raise
             _tell_converter(error)
-            facts.update(plan_files.facts(plan, "converter", None, chosen))
+            facts.update(plan_files.facts(plan, "converter"))
             return engines.converter(ready, plan, options)
 
     return plan_files.land(place, ready, make, plan, facts, options)
@@ -196,8 +199,8 @@ def quantize(
 def _check_float(model: keras.Model) -> None:
     if isinstance(model, keras.Model) and is_quantized(model):
         raise InvalidArgument(
-            f"{model.name} is quantized already: export it (to_tflite, keras-resnets "
-            "export), or quantize the float model that it was made of"
+            f"{model.name} is already quantized: export it (to_tflite, keras-resnets "
+            "export), or quantize its float model"
         )
 
 
@@ -246,7 +249,7 @@ def _chosen(
 
 def _tell_converter(error: UnknownLayer) -> None:
     warnings.warn(
-        f"TensorFlow's converter finds the ranges, which loses more: {error}",
+        f"TensorFlow's converter sets the ranges, which is less accurate: {error}",
         OtherEngine,
         stacklevel=2,
     )
@@ -260,6 +263,8 @@ def to_tflite(
     input_size: tuple[int, int] | None = None,
     overwrite: bool = False,
     threads: int = 2,
+    *,
+    plan: PrecisionPlan | None = None,
     **options: typing.Any,
 ) -> ExportReport:
     """Writes a quantization-aware model as the int8 TFLite file that it simulates.
@@ -273,6 +278,9 @@ def to_tflite(
         input_size: (height, width) for a model that leaves them open.
         overwrite: replace an existing file.
         threads: threads of the LiteRT interpreter.
+        plan: the plan of the model, see `quantize_aware`. The passport names it, the
+            file `<path>.plan.json` contains it if it has rules for layers, and it gives
+            the default of `storage`, `prefer` and `sparse`.
         **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
             `sparse`, `logits`, `features`.
 
@@ -296,12 +304,16 @@ def to_tflite(
         9
     """
     check_quantized(model)
-    return tflite.to_tflite(
-        model,
-        path,
-        images=images,
-        input_size=input_size,
-        overwrite=overwrite,
-        threads=threads,
-        **options,
-    )
+    options |= {"images": images, "input_size": input_size}
+    options |= {"overwrite": overwrite, "threads": threads}
+    if plan is None:
+        return tflite.to_tflite(model, path, **options)
+    plan_files.check_place(path, plan, overwrite)
+    asked = options.get("storage"), options.get("prefer")
+    options["storage"], options["prefer"] = plan.storage_words(*asked)
+    options.setdefault("sparse", plan.is_sparse)
+    trained = plan_files.facts(plan.for_training(), plan_files.TRAINED)
+    with plan_files.beside(path, plan, overwrite):
+        report = tflite.to_tflite(model, path, **options)
+        passport.add_recipe(path, **trained)
+    return report

@@ -197,8 +197,8 @@ def _check(layer: keras.layers.Layer, observation: Observed) -> None:
 
 def _warn_of_dead(names: list[str], total: int) -> None:
     warnings.warn(
-        f"{len(names)} of {total} tensors, the first of them {names[0]}, are 0 for every "
-        f"calibration image: their range is {_DEAD[0]:g} to {_DEAD[1]:g}",
+        f"{len(names)} of {total} tensors (first: {names[0]}) are 0 for every calibration "
+        f"image: their range is set to {_DEAD[0]:g} to {_DEAD[1]:g}",
         DeadTensors,
         stacklevel=3,
     )

@@ -63,23 +63,23 @@ def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes
 def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
     if recipe.quantize not in _RECIPES or recipe.weight_bits != 8:
         raise InvalidArgument(
-            f"the engine 'ai_edge_quantizer' does {', '.join(_RECIPES)} with weights of "
-            f"8 bits; {recipe.name} is another: leave the engine out"
+            f"the engine 'ai_edge_quantizer' supports {', '.join(_RECIPES)} with 8-bit "
+            f"weights; got {recipe.name}: leave out the engine"
         )
     if options.method not in (None, "minmax"):
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' takes the least and largest value (minmax); "
-            f"got method={options.method!r}"
+            "the engine 'ai_edge_quantizer' supports only method='minmax'; got "
+            f"{options.method!r}"
         )
     if recipe.quantize == "int8" and options.io_dtype != "int8":
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' makes files with int8 input and output; got "
-            f"io_dtype={options.io_dtype!r}"
+            "the engine 'ai_edge_quantizer' supports only io_dtype='int8'; got "
+            f"{options.io_dtype!r}"
         )
     if options.batch != 1 or ready.takes_pixels:
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' makes files of batch 1 without "
-            "preprocessing inside: use another engine"
+            "the engine 'ai_edge_quantizer' supports only batch=1 without "
+            "preprocessing in the file: use another engine"
         )
 
 
@@ -96,7 +96,7 @@ def _load() -> tuple[str, dict[str, typing.Any]]:
         except ImportError:
             continue
     raise InvalidArgument(
-        "the engine 'ai_edge_quantizer' needs its package: pip install "
+        "the engine 'ai_edge_quantizer' requires its package: pip install "
         "'keras-resnets[compress]'"
     )
 

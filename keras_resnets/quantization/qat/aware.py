@@ -74,7 +74,7 @@ def quantize_aware(
         plan.check_network(model.name, prepare.all_layers(model))
     if calibration is None and recipe.activation_ranges == "learned":
         raise InvalidArgument(
-            "learned ranges start from images: give quantize_aware a calibration set"
+            "learned ranges require calibration images; got calibration=None"
         )
     if calibration is not None:
         shape = model.inputs[0].shape[1:]
@@ -88,9 +88,6 @@ def quantize_aware(
         set_amax(aware)
     if calibration is not None:
         ranges.set_ranges(aware, calibration.images, method, percentile, seed, progress)
-        # With `"max"` the range would follow the largest weight, and lose the rounding.
-        learned = recipe.weight_ranges == "learned"
-        recipe = recipe if learned else recipe.with_rounding("nearest")
         round_kernels(aware, calibration.images, recipe, seed, progress)
     return aware
 
@@ -99,17 +96,18 @@ def _check_model(model: keras.Model) -> None:
     prepare.check_functional(model, "quantization")
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise InvalidArgument(
-            "quantization takes a model with one image input (batch, height, width, "
+            "quantization requires a model with one image input (batch, height, width, "
             f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
         )
     if quantized.is_quantized(model):
         raise InvalidArgument(
-            f"{model.name} is quantized already: give the float model that it was made of"
+            f"{model.name} is already quantized: give its float model"
         )
     for layer in model.layers:
         if getattr(layer, "data_format", "channels_last") == "channels_first":
             raise InvalidArgument(
-                f"quantization takes a network of channels_last; {layer.name} is not"
+                "quantization requires data_format='channels_last'; "
+                f"{layer.name} has 'channels_first'"
             )
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_resnets.graph import bn_folding
+from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layers as quantized
 
 
@@ -82,5 +83,5 @@ def of_image(
     kernel = np.diag(numbers.scale)[None, None].astype("float32")
     layer.set_kernel(kernel, numbers.scale)
     layer.bias.assign(numbers.offset.astype("float32"))
-    layer.kernel_radius.assign(quantized.largest_amax(kernel, layer.per_channel))
+    layer.kernel_radius.assign(fake_quant.largest_amax(kernel, layer.per_channel))
     return layer

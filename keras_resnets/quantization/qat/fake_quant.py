@@ -99,3 +99,9 @@ def nearest_power_of_two(numbers: np.ndarray) -> np.ndarray:
     """Returns the nearest powers of two, float32; 1 for 0 and above 2**40."""
     exponent = np.rint(np.log2(np.maximum(np.abs(numbers), 1e-30)))
     return np.where(np.abs(exponent) > 40, 1.0, np.exp2(exponent)).astype("float32")
+
+
+def largest_amax(kernel: np.ndarray, per_channel: bool) -> np.ndarray:
+    """Returns the amax of a NumPy kernel, overall or per output channel."""
+    axes = tuple(range(kernel.ndim - 1)) if per_channel else None
+    return np.maximum(np.abs(kernel).max(axis=axes), 1e-8).astype("float32")

@@ -12,7 +12,6 @@ from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.qat.layers import is_quantized
-from keras_resnets.quantization.qat.layers import largest_amax
 
 # Half of the range of int32, since products are added to the bias.
 _BIAS_LIMIT = 2**30
@@ -51,8 +50,8 @@ def check_quantized(model: object) -> None:
     """Raises `InvalidArgument` unless `model` is quantization-aware."""
     if not isinstance(model, keras.Model) or not is_quantized(model):
         raise InvalidArgument(
-            "a quantization-aware model is wanted, such as quantize_aware returns; "
-            f"{getattr(model, 'name', type(model).__name__)} is none"
+            "model must be a quantization-aware model, such as quantize_aware returns; "
+            f"got {getattr(model, 'name', type(model).__name__)}"
         )
 
 
@@ -71,6 +70,8 @@ def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
     if isinstance(layer, FakeQuantize):
         config["ranges"] = "fixed"
     if isinstance(layer, KERNELS):
+        # Nothing is trained.
+        config.pop("keeps_zeros", None)
         config["weight_ranges"] = "fixed"
         config["weight_bits"] = 8
     if "kernel_initializer" in config:
@@ -81,8 +82,8 @@ def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
 def _check_range(layer: keras.layers.Layer) -> None:
     if not float(layer.known):
         raise InvalidArgument(
-            f"the range of {layer.name} is not known: give quantize_aware a calibration "
-            "set, or train first"
+            f"the range of {layer.name} is not set: give quantize_aware calibration "
+            "images, or train first"
         )
 
 
@@ -95,7 +96,7 @@ def amax_of(layer: keras.layers.Layer) -> np.ndarray:
     """Returns the amax of a layer's kernel, float32, by which its file rounds it."""
     if layer.weight_ranges == "max":
         kernel = keras.ops.convert_to_numpy(layer.folded_kernel())
-        radius = largest_amax(kernel, layer.per_channel)
+        radius = fake_quant.largest_amax(kernel, layer.per_channel)
     else:
         radius = np.abs(keras.ops.convert_to_numpy(layer.kernel_radius))
     return np.maximum(radius, least_amax(layer)).astype("float32")

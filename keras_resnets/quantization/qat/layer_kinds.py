@@ -79,8 +79,8 @@ def unsupported(step: Step) -> InvalidArgument:
     layer = step.layer
     if isinstance(layer, quantized.QUANTIZED):
         return InvalidArgument(
-            f"the model is quantized already: {step.path} is a {type(layer).__name__}; "
-            "give the float model that it was made of"
+            f"the model is already quantized: {step.path} is a {type(layer).__name__}; "
+            "give its float model"
         )
     kind = type(layer).__name__
     name = getattr(layer, "activation", None)
@@ -89,6 +89,6 @@ def unsupported(step: Step) -> InvalidArgument:
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
         "leaky_relu or sigmoid, Conv2D, Dense, BatchNormalization, Add, Multiply, "
-        "Concatenate, pooling and padding in its place, or quantize after training with "
-        "the engine 'converter'"
+        "Concatenate, pooling and padding instead, or quantize after training with the "
+        "engine 'converter'"
     )

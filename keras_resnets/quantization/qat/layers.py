@@ -17,9 +17,9 @@ from keras_resnets.errors import check_choice
 from keras_resnets.networks import layers
 from keras_resnets.networks.layers import PACKAGE
 from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat import zeros
 from keras_resnets.quantization.qat.channel_layers import ChannelOffset
 from keras_resnets.quantization.qat.channel_layers import ChannelScale
-from keras_resnets.quantization.qat.zeros import KeepsZeros
 
 # How a range is updated in training: by batch statistics, by gradient, not at all.
 RANGES = ("moving_average", "learned", "fixed")
@@ -168,7 +168,7 @@ class FakeQuantize(keras.layers.Layer):
         }
 
 
-class _RoundsKernel(KeepsZeros):
+class _RoundsKernel(zeros.KeepsZeros):
     """Base class of the layers with a kernel.
 
     The kernel is multiplied by a constant per channel, about the scale of the folded
@@ -194,12 +194,14 @@ class _RoundsKernel(KeepsZeros):
         per_channel: bool,
         weight_ranges: str,
         replaces: Sequence[str],
+        keeps_zeros: str | None,
     ) -> None:
         check_choice("weight_ranges", weight_ranges, ("max", "learned", "fixed"))
         self.weight_bits = fake_quant.checked_bits(weight_bits)
         self.per_channel = per_channel
         self.weight_ranges = weight_ranges
         self.replaces = tuple(replaces)
+        self.keeps_zeros = zeros.checked(keeps_zeros)
         self.enabled = True
         self._given: typing.Any = None
 
@@ -303,7 +305,7 @@ class _RoundsKernel(KeepsZeros):
 
     def get_config(self) -> dict[str, typing.Any]:
         return {
-            **super().get_config(),  # type: ignore[misc]
+            **super().get_config(),
             "weight_bits": self.weight_bits,
             "per_channel": self.per_channel,
             "weight_ranges": self.weight_ranges,
@@ -325,6 +327,8 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
         weight_ranges: `"max"`, amax is the largest absolute value; `"learned"` or
             `"fixed"`.
         replaces: names of the layers that it replaces, for reports.
+        keeps_zeros: `"weights"`: weights that are zero stay zero in training;
+            `"blocks"`: blocks of four zeros along the inputs do; None: no zeros do.
 
     Example:
         >>> import keras
@@ -341,10 +345,11 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
         per_channel: bool = True,
         weight_ranges: str = "max",
         replaces: Sequence[str] = (),
+        keeps_zeros: str | None = None,
         **kwargs: typing.Any,
     ) -> None:
         super().__init__(filters, kernel_size, **kwargs)
-        self._configure(weight_bits, per_channel, weight_ranges, replaces)
+        self._configure(weight_bits, per_channel, weight_ranges, replaces, keeps_zeros)
 
     def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
         return super().convolution_op(inputs, self.rounded_kernel())
@@ -383,7 +388,7 @@ class QuantizedAffine(QuantizedConv2D):
         kernel = scale.astype("float32")[None, None, None]
         self.set_kernel(kernel, factor)
         self.bias.assign(offset.astype("float32"))
-        self.kernel_radius.assign(largest_amax(kernel, True))
+        self.kernel_radius.assign(fake_quant.largest_amax(kernel, True))
 
     def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
         kernel = self.rounded_kernel()
@@ -402,7 +407,7 @@ class QuantizedDense(_RoundsKernel, keras.layers.Dense):
         weight_bits: bits per weight, 2 to 16.
         per_channel: see `QuantizedConv2D`; TensorFlow's converter only supports False,
             the default.
-        weight_ranges, replaces: see `QuantizedConv2D`.
+        weight_ranges, replaces, keeps_zeros: see `QuantizedConv2D`.
 
     Example:
         >>> import keras
@@ -417,10 +422,11 @@ class QuantizedDense(_RoundsKernel, keras.layers.Dense):
         per_channel: bool = False,
         weight_ranges: str = "max",
         replaces: Sequence[str] = (),
+        keeps_zeros: str | None = None,
         **kwargs: typing.Any,
     ) -> None:
         super().__init__(units, **kwargs)
-        self._configure(weight_bits, per_channel, weight_ranges, replaces)
+        self._configure(weight_bits, per_channel, weight_ranges, replaces, keeps_zeros)
 
     def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
         outputs = ops.matmul(inputs, self.rounded_kernel())
@@ -442,9 +448,3 @@ def is_quantized(model: keras.Model) -> bool:
     """Returns whether `model`, or a model inside it, has layers of this module."""
     inner = model._flatten_layers(include_self=False)
     return any(isinstance(layer, QUANTIZED) for layer in inner)
-
-
-def largest_amax(kernel: np.ndarray, per_channel: bool) -> np.ndarray:
-    """Returns the amax of a NumPy kernel, overall or per output channel."""
-    axes = tuple(range(kernel.ndim - 1)) if per_channel else None
-    return np.maximum(np.abs(kernel).max(axis=axes), 1e-8).astype("float32")

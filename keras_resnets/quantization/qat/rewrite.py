@@ -25,8 +25,10 @@ from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import by_channel
+from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat import zeros
 
 # Up to this number of channels, the scaling of an image is one convolution.
 _COLORS = 4
@@ -412,7 +414,8 @@ class _Rewriter:
 def _check_norm(layer: typing.Any) -> None:
     if layer.axis not in (-1, 3):
         raise InvalidArgument(
-            f"quantization takes BN over the last axis; {layer.name} has {layer.axis}"
+            "quantization requires BN over the last axis; "
+            f"{layer.name} has axis={layer.axis}"
         )
 
 
@@ -422,4 +425,5 @@ def _fill(new: typing.Any, layer: typing.Any, norm: keras.layers.Layer | None) -
         kernel, None if norm is None else bn_folding.scale_and_offset(norm)[0]
     )
     new.bias.assign(bias)
-    new.kernel_radius.assign(quantized.largest_amax(kernel, new.per_channel))
+    new.kernel_radius.assign(fake_quant.largest_amax(kernel, new.per_channel))
+    new.keeps_zeros = zeros.of_pruned(keras.ops.convert_to_numpy(layer.kernel))

@@ -107,8 +107,8 @@ def train_aware(
     if reason:
         student.set_weights(start)
         options.get("tell", warnings.warn)(
-            f"training made {model.name} worse: {reason}; the network as it was "
-            "quantized after training is kept"
+            f"training made {model.name} worse: {reason}; the calibrated network "
+            "without training is kept"
         )
     provenance.inherit(rounded, student)
     return rounded, run
@@ -190,16 +190,15 @@ def reason_for_start(before: Answers, after: Answers, significance: float) -> st
     wins, losses = best_weights.discordant(before.right, after.right)
     if best_weights.p_value(losses, wins) <= significance < 1:
         return (
-            f"{losses:,} held-out images right before it are wrong after it, {wins:,} "
-            "the other way round"
+            f"of the held-out images, {losses:,} became wrong and {wins:,} became right"
         )
     has_won = best_weights.p_value(wins, losses) <= significance
     if before.right and significance < 1 and not has_won:
         if after.distance > before.distance:
             return (
-                "on held-out images it has no more right by a paired test, and its "
-                "outputs have moved away from the float network's, from a divergence "
-                f"of {before.distance:.2g} to {after.distance:.2g}"
+                "top-1 on held-out images did not improve by a paired test, and the "
+                "divergence from the float network's outputs rose from "
+                f"{before.distance:.2g} to {after.distance:.2g}"
             )
     return ""
 

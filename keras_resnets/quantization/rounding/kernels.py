@@ -147,12 +147,12 @@ class Rounded:
             # The largest weight no longer determines the scale.
             layer.weight_ranges = "fixed"
         _, largest = fake_quant.levels(self.bits, narrow=True)
-        factor = keras.ops.convert_to_numpy(layer.kernel_factor)
-        layer.set_kernel(self.kernel, factor)
+        before, factor = map(
+            keras.ops.convert_to_numpy, (layer.folded_kernel(), layer.kernel_factor)
+        )
+        layer.set_kernel(layer.movable(self.kernel, before, self.steps), factor)
         layer.kernel_radius.assign(self.steps * largest)
         layer.bias.assign(self.bias)
-        if layer.sparsity:
-            zeros.keep_zeros(layer)
 
 
 def grouped(kernel: np.ndarray, groups: int) -> np.ndarray:
@@ -339,12 +339,14 @@ def _solved(
     parts = grouped(kernel.astype("float64"), groups)
     shape = (groups, parts.shape[2])
     least = np.broadcast_to(least_amax(layer, bits), kernel.shape[-1:]).reshape(shape)
+    kept = parts != 0
     problem = moments.problem(
         parts,
         bits=bits,
         per_channel=layer.per_channel,
         least=least / largest,
         sparsity=sparsity,
+        kept=None if kept.all() else kept,
     )
     solution = second_order.solve(problem)
     shift = moments.shift(parts, solution.weights).ravel()

@@ -44,8 +44,8 @@ def round_kernels(
     sparse = [x.name for x in model.layers if getattr(x, "sparsity", 0)]
     if sparse and recipe.rounding != "second-order":
         raise InvalidArgument(
-            f"kernels with a sparsity are rounded by the second order; got the rounding "
-            f"{recipe.rounding!r} for a plan in which {sparse[0]} has one"
+            "layers with a sparsity require the rounding 'second-order'; got "
+            f"{recipe.rounding!r} for a plan with the sparse layer {sparse[0]}"
         )
     if recipe.rounding == "nearest":
         correct_biases(model, images)

@@ -51,6 +51,7 @@ class Choice:
         lower: float32, the lower integer of each weight.
         start: float32 in (0, 1), the initial position of each weight above `lower`.
         kernel, bias: float32, the results of second-order rounding.
+        kept: float32, 0 for weights that are zero in float, 1 for others.
         mean: float64 (channels,), mean of the layer's float outputs.
         deviation: float32, their standard deviation over all channels.
     """
@@ -61,6 +62,7 @@ class Choice:
     start: np.ndarray
     kernel: np.ndarray
     bias: np.ndarray
+    kept: np.ndarray
     mean: np.ndarray
     deviation: float
 
@@ -86,6 +88,7 @@ class Choice:
             start.astype("float32"),
             ops.convert_to_numpy(layer.folded_kernel()),
             ops.convert_to_numpy(layer.bias),
+            (solved.kernel != 0).astype("float32"),
             solved.mean,
             float(np.sqrt(np.mean(np.square(solved.deviation)))),
         )
@@ -103,7 +106,8 @@ class Choice:
     def set(self, integers: np.ndarray, bias: np.ndarray) -> None:
         """Sets the integers and the bias of the layer."""
         factor = ops.convert_to_numpy(self.layer.kernel_factor)
-        self.layer.set_kernel(integers * self.step, factor)
+        rounded = self.layer.movable(integers * self.step, self.kept, self.step)
+        self.layer.set_kernel(rounded, factor)
         self.layer.bias.assign(bias.astype("float32"))
 
 
@@ -163,7 +167,7 @@ class Reconstruction(keras.Model):
         tensors = dict(zip(unit.inputs, inputs, strict=True))
         with contextlib.ExitStack() as stack:
             for choice, share in zip(choices, self.shares(), strict=True):
-                kernel = (share + choice.lower) * choice.step
+                kernel = (share + choice.lower) * choice.step * choice.kept
                 stack.enter_context(choice.layer.computing_with(kernel))
             moves = {
                 id(choice.layer): move
@@ -244,7 +248,7 @@ def learn(
     learned = zip(choices, reconstruction.shares(), reconstruction.moves(), strict=True)
     return [
         (
-            choice.lower + (ops.convert_to_numpy(share) >= 0.5),
+            (choice.lower + (ops.convert_to_numpy(share) >= 0.5)) * choice.kept,
             choice.bias + ops.convert_to_numpy(move),
         )
         for choice, share, move in learned

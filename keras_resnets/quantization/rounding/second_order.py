@@ -43,7 +43,8 @@ class Problem:
         per_channel: whether each output has its own scale.
         least: the smallest scale, per output (groups, outputs) or a single one.
         sparsity: share of blocks of weights to set to zero, see `sparsity.pruned`.
-        kept: bool (groups, inputs, outputs), the weights that are not zero; None for all.
+        kept: bool (groups, inputs, outputs), False for weights that stay zero, as those of
+            a pruned network do; None if none does.
     """
 
     weights: np.ndarray
@@ -120,13 +121,14 @@ def solve(problem: Problem) -> Solution:
     problem = _made_up_for(problem, roots, orders)
     if problem.sparsity:
         left, kept = pruned(problem.weights, problem.gram, problem.sparsity)
+        kept = kept if problem.kept is None else kept & problem.kept
         problem = dataclasses.replace(problem, weights=left, kept=kept)
     best: Solution | None = None
     for cuts in _cuts(problem):
         for candidate in _swept(problem, roots, orders, _steps(problem, cuts)):
             best = _better(problem, best, candidate)
     if best is None:
-        raise InvalidArgument("no range of the weights was tried")
+        raise InvalidArgument("second-order rounding found no scale for the weights")
     return _refined(problem, best)
 
 
@@ -146,13 +148,13 @@ def _check(problem: Problem) -> None:
     groups, inputs, _ = problem.weights.shape
     if problem.gram.shape != (groups, inputs, inputs):
         raise InvalidArgument(
-            "second-order rounding takes a matrix (groups, inputs, inputs) for weights "
+            "second-order rounding requires a matrix (groups, inputs, inputs) for weights "
             f"(groups, inputs, outputs); got {problem.gram.shape} for "
             f"{problem.weights.shape}"
         )
     if not (np.isfinite(problem.gram).all() and np.isfinite(problem.weights).all()):
         raise InvalidArgument(
-            "second-order rounding takes finite numbers; got NaN or infinity"
+            "second-order rounding requires finite numbers; got NaN or infinity"
         )
 
 

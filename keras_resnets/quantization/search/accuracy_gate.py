@@ -51,18 +51,18 @@ def check_drop(max_drop: typing.Any) -> None:
     number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
     if not number or not 0 < max_drop < 100:
         raise InvalidArgument(
-            "max_drop is points of top-1, above 0 and below 100 (0.2: from 91.7 to "
+            "max_drop must be points of top-1 above 0 and below 100 (0.2: from 91.7 to "
             f"91.5); got {max_drop!r}"
         )
 
 
 def fewest_for(max_drop: float) -> int:
-    """How many labelled images resolve a drop: one image is no more than the drop."""
+    """Returns the number of images of which one is at most the drop."""
     return math.ceil(100 / max_drop - 1e-9)
 
 
 def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
-    """An `evaluation.Labelled` that is large enough to see a drop.
+    """Returns an `evaluation.Labelled` that is large enough to measure a drop.
 
     Raises:
         InvalidArgument: see `find_mix`.
@@ -73,8 +73,8 @@ def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
     fewest = fewest_for(max_drop)
     if len(data.labels) < fewest:
         raise InvalidArgument(
-            f"a drop of {max_drop:g} points shows on {fewest:,} labelled images or "
-            f"more, beside those of the calibration; got {len(data.labels):,}"
+            f"a drop of {max_drop:g} points requires at least {fewest:,} labelled images "
+            f"besides the calibration images; got {len(data.labels):,}"
         )
     return data
 
@@ -82,13 +82,13 @@ def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
 def _labelled(data: typing.Any) -> evaluation.Labelled:
     if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
         raise InvalidArgument(
-            "a drop of top-1 needs labels: data must be (images, labels) or an "
-            f"evaluation.Labelled; got {type(data).__name__}"
+            "data must be (images, labels) or an evaluation.Labelled; got "
+            f"{type(data).__name__}"
         )
     images, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
     if len(images) != len(labels) or labels.dtype.kind not in "iu":
         raise InvalidArgument(
-            f"labels must be one integer an image; got {labels.dtype} of "
+            f"labels must be one integer per image; got {labels.dtype} of "
             f"{len(labels):,} for {len(images):,} images"
         )
 
@@ -128,8 +128,8 @@ class Judge:
             progress("float model", sum(map(len, logits)), len(data.labels))
         if shared > max(1, _SHARED * len(data.labels)):
             raise InvalidArgument(
-                f"{shared:,} of the {len(data.labels):,} images to choose by are in "
-                "the calibration set: give others"
+                "data must not contain calibration images; "
+                f"{shared:,} of the {len(data.labels):,} images are in the calibration set"
             )
         self._logits = np.concatenate(logits)
         classes = self._logits.shape[-1]
@@ -170,12 +170,12 @@ class Judge:
         """Raises `ExportError` if a file outputs probabilities instead of logits."""
         if self._has_logits and not runner.has_logits:
             raise ExportError(
-                "layers are ranked by the logits, which cannot be read in this file: "
-                "end the model in keras.layers.Softmax; nothing was written"
+                "layers are ranked by the logits, which cannot be read from this file: "
+                "the model must end in keras.layers.Softmax; nothing was written"
             )
 
     def accepts(self, trial: Trial) -> bool:
-        """Whether a mix stays within the drop, by more than chance."""
+        """Whether the drop of a mix is at most the allowed one, by a standard error."""
         return trial.drop + trial.error <= self._max_drop
 
     def refusal(self, trial: Trial, raised: int) -> str:
@@ -201,23 +201,23 @@ class Judge:
 
 
 def refusal(trial: Trial, raised: int, max_drop: float, top1: float) -> str:
-    """The message why even the finest mix is refused, and what may help.
+    """Returns the message for a finest mix that loses too much, with advice.
 
     Args:
         trial: the `Trial` of that mix.
-        raised: how many of its layers are not int8.
-        max_drop: points of top-1 that may be lost.
-        top1: the float model's share of right answers.
+        raised: number of its layers that are not int8.
+        max_drop: allowed drop of top-1 in points.
+        top1: top-1 accuracy of the float model.
     """
     room = max_drop - trial.drop
     advice = f"allow more than {max_drop:g}"
     if room > 0:
         # The error goes with the root of the number.
         enough = trial.count * (trial.error / room) ** 2
-        advice += f", or choose by {enough:,.0f} images or more"
+        advice += f", or give at least {enough:,.0f} images"
     return (
-        f"no mix stays within the drop of {max_drop:g} by more than chance: "
-        f"with {raised} layers raised it is {trial.drop:.2f} points (standard error "
-        f"{trial.error:.2f}) on {trial.count:,} images, of which the float model "
-        f"gets {top1:.2%}; {advice}; nothing was written"
+        f"no mix has a drop of at most {max_drop:g} points by one standard error: with "
+        f"{raised} layers raised it is {trial.drop:.2f} points (standard error "
+        f"{trial.error:.2f}) on {trial.count:,} images, where the float model has "
+        f"{top1:.2%}; {advice}; nothing was written"
     )

@@ -40,7 +40,7 @@ class Budget:
             accuracy_gate.check_drop(self.max_drop)
         if self.max_seconds is not None and self.max_ratio is not None:
             raise InvalidArgument(
-                "a latency is limited in seconds or as a ratio to the int8 file's; got "
+                "only one of max_seconds and max_ratio may be set; got "
                 f"max_seconds={self.max_seconds} and max_ratio={self.max_ratio}"
             )
 

@@ -273,9 +273,9 @@ class _Search:
         if "int4" not in self._allowed:
             more = ": allow int4 in precisions"
         elif (stored.kind, stored.prefer) != ("conv_int4", "size"):
-            more = ": storage='conv_int4' with prefer='size' takes less"
+            more = ": storage='conv_int4' with prefer='size' is smaller"
         raise ExportError(
-            f"a file of {self._ready.original.name} has {least:,} bytes at least, with "
+            f"a file of {self._ready.original.name} has at least {least:,} bytes, with "
             f"{words(self._most)} (storage {stored.kind}); max_size is {limit:,}{more}; "
             "nothing was written"
         )
@@ -337,7 +337,8 @@ class _Search:
         options = dataclasses.replace(
             self._options, progress=self._rounding(f"file {number}")
         )
-        facts = plan_files.facts(plan, "ranges", options.method, self._chosen)
+        how = {"method": options.method, "calibration": self._chosen.record()}
+        facts = plan_files.facts(plan, "ranges", **how)
         place = landing.destination("tflite", path, "int8", False, self._threads)
 
         def make() -> bytes:

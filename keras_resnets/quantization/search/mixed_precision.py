@@ -133,9 +133,9 @@ class Mix:
         """
         plan_files.check_place(path, self.plan, overwrite)
         place = landing.destination("tflite", path, "int8", overwrite, threads)
-        method = self._options.method
+        how = {"method": self._options.method, "calibration": self._chosen.record()}
         facts = {
-            **plan_files.facts(self.plan, "ranges", method, self._chosen),
+            **plan_files.facts(self.plan, "ranges", **how),
             "max_drop": self.max_drop,
             "int8_macs": round(self.share(), 4),
             "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
@@ -288,7 +288,8 @@ def check_recipe(recipe: Recipe) -> None:
             name for name, recipe_row in recipes.RECIPES.items() if _is_int8(recipe_row)
         ]
         raise InvalidArgument(
-            f"a mix is of an int8 recipe ({', '.join(names)}); got {recipe.name}"
+            "mixed precision requires an int8 recipe with 8-bit weights "
+            f"({', '.join(names)}); got {recipe.name}"
         )
 
 
@@ -404,7 +405,7 @@ class _Search:
         wrong = [n for n, kind in in_file.items() if kind != precisions.get(n, "int8")]
         if wrong:
             raise ExportError(
-                f"{', '.join(wrong)} came out in another precision than was chosen; "
+                f"the file does not have the chosen precision of {', '.join(wrong)}; "
                 "nothing was written"
             )
 

@@ -197,6 +197,6 @@ def refusal(points: list[Point], limits: Budget, refused: list[str]) -> str:
         least.append(f"{min(x.ratio for x in points):.3g}x the int8 file's latency")
     together = ", each of another file" if len(least) > 1 else ""
     return (
-        f"no file meets {', '.join(asked)}: the least that was reached is "
+        f"no file meets {', '.join(asked)}: the best that was reached is "
         f"{', '.join(least)}{together}; nothing was written"
     )
