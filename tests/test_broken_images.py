@@ -158,4 +158,4 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "note: 1 images cannot be read" in out and "a/005.jpg" in out
     assert cli.main(["predict", *words, "data/b/016.jpg"]) == 2
-    assert "no readable image" in capsys.readouterr().err
+    assert "not a readable image" in capsys.readouterr().err

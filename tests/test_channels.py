@@ -43,7 +43,7 @@ def archive(path, channels, dtype="uint16"):
 
 
 def folder(path, channels, dtype="uint16", count=30):
-    """Writes a folder with a sub-folder a class, of .npy files."""
+    """Writes a folder with one sub-folder per class, of .npy files."""
     for index, (image, label) in enumerate(
         zip(*images(channels, dtype, count, 20), strict=True)
     ):
@@ -241,10 +241,10 @@ def test_tiff_of_many_bands_is_read_to_the_bit(tmp_path, how, dtype):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "it is no TIFF file"),
+        (b"", "it is not a TIFF file"),
         (b"II*\0\x08\0\0\0", "it breaks off"),
         (b"II*\0\0\0\0\0", "it has no image"),
-        (b"II+\0\x08\0\0\0", "it is no TIFF file"),
+        (b"II+\0\x08\0\0\0", "it is not a TIFF file"),
     ],
 )
 def test_damaged_tiff_is_refused(tmp_path, content, message):
@@ -265,7 +265,7 @@ def test_tiff_cannot_ask_for_more_than_its_file(tmp_path):
     whole = tiff(tmp_path / "b.tif", images(5, "uint16", 1)[0][0], deflate=True)
     for cut in range(8, whole.stat().st_size, 97):
         path.write_bytes(whole.read_bytes()[:cut])
-        with pytest.raises(InvalidArgument, match="no readable image"):
+        with pytest.raises(InvalidArgument, match="not a readable image"):
             channel_files.read(path)
 
 
@@ -308,9 +308,7 @@ def test_other_numbers_than_the_network_takes_are_refused(tmp_path, capsys):
         open_dataset(tmp_path / "x.npz", channels=13)
     with pytest.raises(InvalidArgument, match="must have the 3 channels"):
         evaluation.of_split(data.train, Preprocessing("torch", (32, 32)))
-    with pytest.raises(
-        InvalidArgument, match=r"takes pixels of 0 to 255.*got images of"
-    ):
+    with pytest.raises(InvalidArgument, match=r"takes pixels of 0 to 255.*got "):
         evaluation.of_split(
             data.train, Preprocessing("torch", (32, 32)).with_channels(4)
         )

@@ -161,7 +161,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
     for words, options in {
         "requires --calibration": ["--recipe", "static_wi8_ai8"],
         "calibration data must be": [*calibrated, tmp_path / "missing"],
-        "holds no images": [*calibrated, empty],
+        "contains no images": [*calibrated, empty],
         "none of the 1 images": [*calibrated, broken],
         "--recipe must be one of": ["--recipe", "int4"],
         "--io-dtype must be one of": ["--io-dtype", "int16"],
@@ -175,7 +175,7 @@ def test_export_refuses(folder, photos, tmp_path, capsys):
         "there is no file": ["--weights", "missing.keras"],
         "give a file": ["--weights", "resnet8.xyz"],
         "there is no image": ["--predict", "missing.jpg"],
-        "no readable image": ["--predict", broken / "a.jpg"],
+        "not a readable image": ["--predict", broken / "a.jpg"],
         "classes": ["--classes", "-3"],
     }.items():
         (tmp_path / "dir.tflite").mkdir(exist_ok=True)

@@ -284,7 +284,7 @@ def test_commands_refuse(files, tmp_path, capsys):
     for words, message in (
         (["verify", a, tmp_path / "b.tflite"], "there is no file or folder"),
         (["verify", keras_file, keras_file, "--data", tmp_path], "give --mode"),
-        (["verify", a, a, "--data", tmp_path], "holds no images"),
+        (["verify", a, a, "--data", tmp_path], "contains no images"),
         (["verify", a, a, "--count", "0"], "--count: must be"),
         (["benchmark", tmp_path / "b.onnx"], "there is no file or folder"),
         (["benchmark", a, "--runs", "0"], "--runs: must be"),

@@ -69,7 +69,7 @@ def test_the_error_is_that_of_the_paper():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(InvalidArgument, match="a label each"):
+    with pytest.raises(InvalidArgument, match="one label per row"):
         confidence.fit_temperature(np.zeros((3, 4)), np.zeros(2, int))
     with pytest.raises(InvalidArgument, match=r"\[0, 1\)"):
         confidence.rejection_threshold(np.ones((2, 2)), 1.0)

@@ -61,7 +61,7 @@ def test_numbers_count_from_zero_where_no_folder_has_a_name(form, tmp_path):
     found, data = seen(folder, labels.class_names(10, "cifar10"))
     assert found == {20.0 * index: index for index in range(10)}
     (note,) = data.notes
-    assert "numbers of classes, from 0" in note and "'airplane'" in note
+    assert "class indices from 0" in note and "'airplane'" in note
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_folders_that_are_no_classes_are_refused(names, unknown, tmp_path):
         lambda: evaluation.open_data(folder, RAW, names=known),
         lambda: open_dataset(folder, classes=known),
     ):
-        with pytest.raises(InvalidArgument, match=f"not among them: {unknown}"):
+        with pytest.raises(InvalidArgument, match=f"got {unknown}"):
             look()
 
 
@@ -120,7 +120,7 @@ def test_classes_without_names_go_by_sorting_and_that_is_said(tmp_path):
         found, data = seen(folder, names)
         assert found == {0.0: 3, 20.0: 2, 40.0: 0, 60.0: 1}
         assert "in sorted order" in data.notes[0]
-    with pytest.raises(InvalidArgument, match="has 5 classes.*not known; got 4"):
+    with pytest.raises(InvalidArgument, match="has 5 classes.*unknown; got 4"):
         seen(folder, labels.class_names(5))
 
 
@@ -144,7 +144,7 @@ def test_parts_in_any_case_and_usual_words(train, test, tmp_path):
     known = labels.class_names(2, names)
     found, data = seen(tmp_path, known)
     assert found == {100.0: 0, 120.0: 1}
-    assert f"the images of {test} are taken" in data.notes[0]
+    assert f"the images of {test} are used" in data.notes[0]
     assert seen(tmp_path, known, part="train")[0] == {0.0: 0, 20.0: 1}
     opened = open_dataset(tmp_path)
     assert [name for _, name in opened.classes] == names
@@ -175,8 +175,8 @@ def test_train_beside_a_flat_test_folder(tmp_path):
     grey(tmp_path / "test" / "1.png", 9)
     data = open_dataset(tmp_path, 0)
     assert data.train.count == 10 and data.test is None
-    assert "test in" in data.notes[0] and "is left out" in data.notes[0]
-    with pytest.raises(InvalidArgument, match="test part; it has train alone: give"):
+    assert "test in" in data.notes[0] and "is ignored" in data.notes[0]
+    with pytest.raises(InvalidArgument, match="a test split; it only has train: give"):
         seen(tmp_path, labels.class_names(2, ["cat", "dog"]))
 
 
@@ -185,17 +185,17 @@ def test_parts_that_are_classes_and_parts_without(tmp_path):
     folder = classes_of(tmp_path / "a", ["control", "test"])
     assert [name for _, name in open_dataset(folder, 0).classes] == ["control", "test"]
     flat = classes_of(tmp_path / "b", ["train", "test"])
-    with pytest.raises(InvalidArgument, match="are taken for parts.*none does"):
+    with pytest.raises(InvalidArgument, match="have the names of splits.*none does"):
         open_dataset(flat)
     # Unless they are named.
     assert open_dataset(flat, 0, classes=["train", "test"]).train.count == 4
     twice = tmp_path / "c"
     for name in ("train", "val", "valid"):
         classes_of(twice / name, ["cat", "dog"])
-    with pytest.raises(InvalidArgument, match="validation part.*val, valid"):
+    with pytest.raises(InvalidArgument, match="validation split.*val, valid"):
         open_dataset(twice)
     only = classes_of(tmp_path / "d" / "val", ["cat", "dog"])
-    with pytest.raises(InvalidArgument, match="train part; it has val alone"):
+    with pytest.raises(InvalidArgument, match="a train split; it only has val"):
         open_dataset(only.parent)
     assert seen(only.parent, labels.class_names(2, ["cat", "dog"]))[1].labels.size == 4
 
@@ -203,13 +203,13 @@ def test_parts_that_are_classes_and_parts_without(tmp_path):
 @pytest.mark.parametrize(
     "outer, inner, said",
     [
-        (["fold1", "fold2"], ["cat", "dog"], "fold1, fold2 are parts.*cat, dog"),
-        (["site a", "site b"], ["cat", "dog"], "read in two ways"),
-        (["cat", "dog"], ["train", "test"], "classes, with images further down"),
+        (["fold1", "fold2"], ["cat", "dog"], "fold1, fold2 may be splits.*cat, dog"),
+        (["site a", "site b"], ["cat", "dog"], "are ambiguous"),
+        (["cat", "dog"], ["train", "test"], "classes whose images are in test, train"),
         (
             ["everything"],
             ["cat", "dog"],
-            "it has everything alone.*: give .*everything",
+            "only sub-folder is everything.*: give .*everything",
         ),
         (["images", "masks"], ["a"], "images and their masks"),
         (["images", "masks"], [""], "images and their masks"),
@@ -239,7 +239,7 @@ def test_parts_within_folders_of_their_own_are_no_classes(tmp_path):
         classes_of(tmp_path / part / part, ["sea", "street"])
     grey(tmp_path / "seg_pred" / "seg_pred" / "1.png", 9)
     for look in (open_dataset, lambda folder: evaluation.open_data(folder, RAW)):
-        said = r"in sea, street of \S+seg_test.seg_test: give \S+seg_test.seg_test,"
+        said = r"in sea, street of \S+seg_test.seg_test: give \S+seg_test.seg_test if"
         with pytest.raises(InvalidArgument, match=said):
             look(tmp_path)
 
@@ -250,7 +250,7 @@ def test_classes_of_sub_folders_alone_are_said(tmp_path):
     classes_of(tmp_path / "vehicles", ["bus", "ship"])
     for data in (open_dataset(tmp_path, 0), seen(tmp_path)[1]):
         (note,) = [line for line in data.notes if "sub-folders:" in line]
-        assert "images of animals, vehicles lie" in note
+        assert "images of animals, vehicles are in sub-folders" in note
     plain = classes_of(tmp_path / "plain", ["cat", "dog"])
     assert not open_dataset(plain, 0).notes
 
@@ -333,7 +333,7 @@ def test_images_without_a_suffix_and_beside_the_classes(tmp_path):
     found, data = seen(folder, labels.class_names(2, ["cat", "dog"]))
     assert found == {0.0: 0, 20.0: 1} and len(data.labels) == 4
     assert data.notes == (
-        f"1 images right in {folder} are of no class: they are left out",
+        f"1 images directly in {folder} have no class and are ignored",
     )
 
 
@@ -350,7 +350,7 @@ def test_a_program_named_as_an_image_is_not_run(tmp_path):
     """Pillow hands PostScript to Ghostscript, which runs it."""
     path = tmp_path / "a.jpg"
     Image.new("RGB", (8, 8)).save(path, "EPS")
-    with pytest.raises(InvalidArgument, match="no readable image"):
+    with pytest.raises(InvalidArgument, match="not a readable image"):
         loading.load_image(path, RAW)
 
 
@@ -359,7 +359,7 @@ def test_what_is_said_of_images_without_labels(tmp_path):
     classes_of(tmp_path / "test", ["cat", "dog"], 2)
     (tmp_path / "train" / "cat" / "a.svg").write_text("<svg/>")
     part, others, broken = image_folders.notes_of(tmp_path, ("x.png",))
-    assert part.endswith("the images of train are taken")
+    assert part.endswith("the images of train are used")
     assert "1 images end in .svg" in others and "x.png" in broken
     assert image_folders.notes_of(tmp_path / "test") == ()
 
@@ -373,13 +373,13 @@ def test_records_are_measured_by_too(tmp_path):
     assert data.labels.tolist() == expected.labels[order].tolist()
     found, wanted = (np.concatenate(list(x.batches(7))) for x in (data, expected))
     assert (found == wanted[order]).all()
-    with pytest.raises(InvalidArgument, match="test part; it has train alone"):
+    with pytest.raises(InvalidArgument, match="a test split; it only has train"):
         evaluation.open_data(records, RAW)
     for shard in records.iterdir():
         shard.rename(shard.with_name(shard.name.replace("train", "validation")))
     data = evaluation.open_data(records, RAW, 6)
     assert np.bincount(data.labels).tolist() == [2, 2, 2]
-    assert "validation is taken" in data.notes[0]
+    assert "validation is used" in data.notes[0]
 
 
 def test_some_of_many_are_spread_over_the_classes_by_seed(tmp_path):
@@ -438,16 +438,16 @@ def test_validation_arrays_of_an_npz(words, tmp_path):
     assert data.validation.labels.tolist() == [0, 1, 1, 1]
     found = evaluation.open_data(tmp_path / "a.npz", RAW)
     assert found.labels.tolist() == [0, 1, 1, 1]
-    assert "no test part: validation is taken" in found.notes[0]
+    assert "no test split: validation is used" in found.notes[0]
 
 
 @pytest.mark.parametrize(
     "answers, said",
     [
         ([0, 1, 3, 3], "0..3 without gaps; no image has 2.*name all 4"),
-        ([1, 2, 3, 1], "must count from 0; they are 1..3: subtract 1"),
-        ([0.0, 1.0, 1.0, 0.0], "one integer an image; got float64"),
-        (["a", "b", "a", "b"], "one integer an image; got <U1"),
+        ([1, 2, 3, 1], "must start from 0; got 1..3: subtract 1"),
+        ([0.0, 1.0, 1.0, 0.0], "one integer per image; got float64"),
+        (["a", "b", "a", "b"], "one integer per image; got <U1"),
         ([[1, 1], [0, 1], [1, 0], [0, 1]], "one-hot rows"),
     ],
 )

@@ -293,7 +293,7 @@ def test_arguments(tmp_path):
         "io_dtype must be one of": {"io_dtype": "int16"},
         "threads must be": {"threads": 0},
         "storage and prefer apply to 4-bit weights": {"storage": "conv_int4"},
-        "ranges come from images": {"recipe": "static_wi8_ai8"},
+        "from which the ranges are computed": {"recipe": "static_wi8_ai8"},
         "calibration images must have the shape": {
             "calibration": noise(2, 31, 32, 3),
             "recipe": "static_wi8_ai8",

@@ -219,7 +219,7 @@ def test_calibration_without_a_range(write, tmp_path):
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, outputs(model, pictures[:1]), atol=0.05)
     for value in (0.0, 0.7):
-        with pytest.raises(InvalidArgument, match="every one has one colour"):
+        with pytest.raises(InvalidArgument, match="a single colour; all of them are"):
             write(model, path, "int8", np.full((4, *SHAPE), value), overwrite=True)
 
 

@@ -185,7 +185,7 @@ def test_what_is_no_classifier(files, tmp_path, monkeypatch, capsys):
         ([files / "float.tflite", "--weights", "cifar10"], "leave out --weights"),
         ([files / "float.tflite", "--classes", "10"], "leave out --classes"),
         ([files / "float.tflite", "--input-size", "48"], "takes images of 32 x 32"),
-        ([files / "float.tflite", "--labels", "a,b"], "labels must be one a class"),
+        ([files / "float.tflite", "--labels", "a,b"], "labels must be one per class"),
         (["best.weights.h5"], "there is no file"),
         (["run"], "the run in run has no best.weights.h5 yet"),
         (["resnet20"], "--weights is required"),

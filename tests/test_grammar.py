@@ -343,4 +343,4 @@ def test_json_of_a_command_that_fails_is_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "bad.jpg").write_text("no image")
     words = ("predict", "resnet20", "--weights", "cifar10", "bad.jpg", "--json")
     code, out, err = run(*words, capsys=capsys)
-    assert (code, out) == (2, "") and "no readable image" in err
+    assert (code, out) == (2, "") and "not a readable image" in err

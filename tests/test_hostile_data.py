@@ -380,7 +380,7 @@ def test_many(tmp_path, record_property):
         ("twice", "x_train: it is there twice"),
         ("many", "it has 0, 1, 2"),
         ("long_list", "list of members may have 16 MB; it has 2,048 MB"),
-        ("huge_labels", "must hold images of two classes"),
+        ("huge_labels", "must contain images of at least two classes"),
         ("large_labels", "no image has 1, 2, 3, ...:"),
         ("negative_labels", "got -1000000000..-999999961"),
         ("unsigned_labels", r"below 2\*\*63; got 18446744073709551615"),

@@ -96,18 +96,18 @@ def test_csv_as_programs_write_it(tmp_path, text, names, labels):
     "text, said",
     [
         ("", "no lines"),
-        ("file,x,y\n", "a first line alone"),
-        ("file\na.png\n", "no column of labels"),
-        ("file,x,y\na.png,1,\n", "y of line 2 in"),
-        ("file,x,y\na.png,1,2\n", "holds '2'"),
+        ("file,x,y\n", "only a header"),
+        ("file\na.png\n", "no label column"),
+        ("file,x,y\na.png,1,\n", "y in line 2 of"),
+        ("file,x,y\na.png,1,2\n", "has '2'"),
         ("file,x,x\na.png,1,0\n", "x twice"),
         ("file,x,y\na.png,1,0,1\n", "line 2 has 4"),
         (
             "file,x,y\na.png,1,0\na.png,0,0\n",
-            "lines 2 and 3 say different labels of a.png",
+            "those of a.png differ in lines 2 and 3",
         ),
-        ("file,x,y\n,1,0\n", "names no image"),
-        ("file,x,y,split\na.png,1,0,often\n", "holds 'often'"),
+        ("file,x,y\n,1,0\n", "has no file name"),
+        ("file,x,y,split\na.png,1,0,often\n", "has 'often'"),
         ("file,x,y\na.png,1,0\n".encode("utf-16"), "no text in UTF-8"),
     ],
     ids=range(11),
@@ -121,7 +121,7 @@ def test_what_a_csv_may_not_say(tmp_path, text, said):
 def test_missing_and_unknown_images_are_named(tmp_path):
     rows = "file,x,y\na.png,1,0\nsub/b,0,1\nc.png,1,1\n"
     table(tmp_path, rows, files=("a.png", "sub/b.png"))
-    with pytest.raises(InvalidArgument, match=r"1 of 3 do not: c\.png \(line 4\)"):
+    with pytest.raises(InvalidArgument, match=r"1 of 3 are not: c\.png \(line 4\)"):
         open_dataset(tmp_path, multi_label=True)
     for n, name in enumerate(("c.png", "e.png")):
         image(tmp_path / name, seed=n)
@@ -135,7 +135,7 @@ def test_missing_and_unknown_images_are_named(tmp_path):
 
 def test_a_name_that_may_be_two_images_is_refused(tmp_path):
     table(tmp_path, "file,x,y\na.png,1,0\n", files=("1/a.png", "2/a.png"))
-    with pytest.raises(InvalidArgument, match="may be one of 2 images"):
+    with pytest.raises(InvalidArgument, match="matches 2 images"):
         open_dataset(tmp_path, validation=0, multi_label=True)
 
 
@@ -158,8 +158,8 @@ def test_parts_are_a_column_or_files(tmp_path):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("file,smile\na.png,1\nb.png,0\n", "two labels or more"),
-        ("file,x,y\na.png,1,0\nb.png,1,0\n", "differ in a label"),
+        ("file,smile\na.png,1\nb.png,0\n", "at least two labels"),
+        ("file,x,y\na.png,1,0\nb.png,1,0\n", "different labels"),
     ],
     ids=["one", "same"],
 )
@@ -172,7 +172,7 @@ def test_labels_that_teach_nothing_are_refused(tmp_path, text, said):
 def test_columns_of_one_value_are_noted(tmp_path):
     table(tmp_path, "file,x,y,z\na.png,1,0,1\nb.png,0,0,1\n")
     notes = " ".join(open_dataset(tmp_path, validation=0, multi_label=True).notes)
-    assert "no image to train on has y" in notes and "every image" in notes
+    assert "no image of the training set has y" in notes and "every image" in notes
 
 
 def test_npz_of_zeros_and_ones(tmp_path):
@@ -184,7 +184,7 @@ def test_npz_of_zeros_and_ones(tmp_path):
     with pytest.raises(InvalidArgument, match="--multi-label"):
         open_dataset(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x_train=x, y_train=y * 2)
-    with pytest.raises(InvalidArgument, match="it holds 2"):
+    with pytest.raises(InvalidArgument, match="got 2"):
         open_dataset(tmp_path / "b.npz", multi_label=True)
     np.savez(tmp_path / "c.npz", x_train=x, y_train=y[:, 0])
     with pytest.raises(
@@ -313,4 +313,4 @@ def test_jobs_of_one_class_an_image_refuse_several_labels(tmp_path, capsys):
         ("calibrate-confidence",),
     ):
         words = (command, tmp_path / "m.keras", *images, *more)
-        assert "one class an image" in refused(*words, capsys=capsys), command
+        assert "one class per image" in refused(*words, capsys=capsys), command

@@ -74,11 +74,11 @@ def test_folders(work, capsys):
             pathlib.Path("parts", part, name).mkdir(parents=True)
             Image.fromarray(pixel).save(f"parts/{part}/{name}/0.png")
     code, out, err = run(*WORDS, "parts", capsys=capsys)
-    assert code == 0 and "the images of test are taken" in out, err
+    assert code == 0 and "the images of test are used" in out, err
     titles = [title for title, _ in best(out.partition("taken\n")[2])]
     assert titles == ["parts/test/cat/0.png", "parts/test/dog/0.png"]
     pathlib.Path("empty").mkdir()
-    assert "holds no images" in refused(*WORDS, "empty", capsys=capsys)
+    assert "contains no images" in refused(*WORDS, "empty", capsys=capsys)
 
 
 @pytest.mark.costly

@@ -75,7 +75,7 @@ def test_a_batch_of_unknown_size_is_refused():
     import keras
 
     images = keras.KerasTensor((None, None, None, 3))
-    with pytest.raises(InvalidArgument, match="one known height and width"):
+    with pytest.raises(InvalidArgument, match="a known height and width"):
         preprocessing.Preprocessing("torch", (8, 8)).batch(images)
 
 
@@ -153,7 +153,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     wanted = preprocessing.Preprocessing()
     with pytest.raises(InvalidArgument, match="there is no folder"):
         loading.load_folder(tmp_path / "missing", wanted)
-    with pytest.raises(InvalidArgument, match="holds no images"):
+    with pytest.raises(InvalidArgument, match="contains no images"):
         loading.load_folder(tmp_path, wanted)
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(InvalidArgument, match="none of the 1 images"):

@@ -106,7 +106,7 @@ def test_the_network_alone_tells_another_scale(name, shared_data):
     """Without a preprocessing at the model: the first BN knows."""
     model, pixels = trained(shared_data, name), cifar(shared_data)[0][:40]
     for mode, words in (
-        ("raw", "times the variance that it was trained on"),
+        ("raw", "times the variance of the training"),
         ("caffe", "times the variance"),
         ("darknet", "these are of mode 'darknet', and the statistics of"),
         ("tf", "these are of mode 'tf'"),
@@ -144,7 +144,7 @@ def test_images_that_say_too_little():
     good, flat = noise(12, *SHAPE), np.ones((12, *SHAPE), "float32")
     check = calibration_checks.check
     for images, words in (
-        (flat, "every one has one colour"),
+        (flat, "a single colour; all of them are"),
         (np.repeat(good[:1], 20, axis=0), "of 20 there are 1"),
         (np.concatenate([flat, good[:5]]), "of 17 there are 5"),
         (good[:9], "at least 10 images; array gives 9"),

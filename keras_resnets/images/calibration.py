@@ -203,8 +203,9 @@ def checked_set(
     """
     if calibration is None:
         raise InvalidArgument(
-            "ranges come from images: calibration must be a CalibrationSet, an array "
-            "(count, height, width, channels), a tf.data.Dataset or a generator; got None"
+            "calibration must be a CalibrationSet, an array (count, height, width, "
+            "channels), a tf.data.Dataset or a generator, from which the ranges are "
+            "computed; got None"
         )
     if not isinstance(calibration, CalibrationSet):
         is_array = hasattr(calibration, "__array__")

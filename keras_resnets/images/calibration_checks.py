@@ -47,8 +47,8 @@ def words_for_few(count: int) -> str | None:
     if count >= FEWEST:
         return None
     return (
-        f"the ranges come from {count} images: with fewer than {FEWEST} a file has at "
-        "least twice the error that it has with a hundred"
+        f"the ranges are computed from {count} images: with fewer than {FEWEST} the "
+        "error of a file is at least twice that with a hundred"
     )
 
 
@@ -183,7 +183,7 @@ def check_count(
     """Raises `InvalidArgument` for too few images, or too few different ones."""
     if count < fewest:
         raise InvalidArgument(
-            f"a calibration set has at least {fewest} images; {source} gives {count}"
+            f"a calibration set must have at least {fewest} images; {source} has {count}"
         )
 
 
@@ -191,14 +191,14 @@ def _check_content(images: np.ndarray, fewest: int) -> None:
     shown = images[np.ptp(images, axis=(1, 2)).max(axis=-1) > 0]
     if not len(shown):
         raise InvalidArgument(
-            "calibration images must show something; every one has one colour"
+            "calibration images must not be of a single colour; all of them are"
         )
     different = len({image.tobytes() for image in shown})
     # Some may be repeated, but ten copies are one image.
     if different < max(fewest, min(FEWEST, len(images) / 2)):
         raise InvalidArgument(
-            "calibration images must differ, and show something; of "
-            f"{len(images)} there are {different} (at least {FEWEST} tell the ranges)"
+            f"at least {FEWEST} calibration images must differ from each other and have "
+            f"more than one colour; {different} of {len(images)} do"
         )
 
 
@@ -289,9 +289,9 @@ def _check_statistics(images: np.ndarray, network: keras.Model) -> None:
     low, high = _VARIANCE
     if not low <= variance <= high:
         raise InvalidArgument(
-            "calibration images must be preprocessed as for training: what they give "
-            f"{norm.name} has {variance:.3g} times the variance that it was trained on "
-            f"(allowed {low:g} to {high:g}); they lie in {images.min():.3g} to "
+            "calibration images must be preprocessed as for training: with them the "
+            f"input of {norm.name} has {variance:.3g} times the variance of the training "
+            f"(allowed {low:g} to {high:g}); their values are {images.min():.3g} to "
             f"{images.max():.3g}"
         )
     if images.shape[-1] == 3 and not getattr(norm, SETTLED, False):
@@ -353,7 +353,7 @@ def _up_to(network: keras.Model, layer: keras.layers.Layer) -> keras.Model:
         except ValueError:
             # The layer is called in another network too.
             continue
-    raise InvalidArgument(f"{layer.name} is no layer of {network.name}")
+    raise InvalidArgument(f"{layer.name} is not a layer of {network.name}")
 
 
 class _Chain:

@@ -55,14 +55,14 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         image = image[..., None] if image.ndim == 2 else image
         if image.ndim != 3 or not image.size:
             raise InvalidArgument(
-                "an image is an array (height, width, channels) of a pixel or more; got "
-                f"{image.shape}"
+                "an image must be an array (height, width, channels) of at least one "
+                f"pixel; got {image.shape}"
             )
         check_numbers(image)
     except Exception as error:
         reason = first_line(error) if str(error) else type(error).__name__
         raise InvalidArgument(
-            f"{printable(str(path))} is no readable image: {reason}"
+            f"{printable(str(path))} is not a readable image: {reason}"
         ) from None
     return image
 
@@ -80,7 +80,7 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
 def check_numbers(image: np.ndarray) -> None:
     """Raises `InvalidArgument` for numbers that no network can take."""
     if image.dtype.kind not in "uif":
-        raise InvalidArgument(f"an image is of numbers; got {image.dtype}")
+        raise InvalidArgument(f"an image must be of numbers; got {image.dtype}")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise InvalidArgument("values must be finite; some are NaN or infinite")
 
@@ -130,7 +130,7 @@ def _order(file: typing.BinaryIO) -> str:
     head = file.read(4)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None or struct.unpack(f"{order}H", head[2:4])[0] != 42:
-        raise InvalidArgument("it is no TIFF file (BigTIFF is not read)")
+        raise InvalidArgument("it is not a TIFF file (BigTIFF is not supported)")
     return order
 
 
@@ -142,7 +142,7 @@ def _pages(file: typing.BinaryIO, size: int) -> list[dict[int, tuple[int, ...]]]
     seen: set[int] = set()
     while place:
         if place in seen or len(seen) >= _MOST_PAGES:
-            raise InvalidArgument("its pages go round in a circle, or are too many")
+            raise InvalidArgument("its pages form a cycle, or are too many")
         seen.add(place)
         (count,) = struct.unpack(f"{order}H", _bytes(file, place, 2))
         entries = _bytes(file, place + 2, 12 * count + 4)
@@ -173,7 +173,7 @@ def _bytes(file: typing.BinaryIO, start: int, count: int) -> bytes:
     file.seek(start)
     content = file.read(count)
     if len(content) != count:
-        raise InvalidArgument("it breaks off")
+        raise InvalidArgument("it is truncated")
     return content
 
 
@@ -187,8 +187,8 @@ def _page(
     total = height * width * samples * dtype.itemsize
     if not total or total > min(_MOST, _TIMES * size):
         raise InvalidArgument(
-            f"an image may take {_MOST / 2**20:,.0f} MB in memory and {_TIMES} times its "
-            f"file; this one says {height} x {width} x {samples} of {dtype}"
+            f"an image may take at most {_MOST / 2**20:,.0f} MB in memory and {_TIMES} "
+            f"times its file; got {height} x {width} x {samples} of {dtype}"
         )
     is_planar = page.get(_PLANAR, (1,))[0] == 2
     depth = 1 if is_planar else samples
@@ -197,7 +197,7 @@ def _page(
     columns = page[_TILE_WIDTH][0] if tiled else width
     rows = min(rows, 2**16) if tiled else min(rows, height)
     if not rows or not columns or columns > 2**16 + width:
-        raise InvalidArgument("its strips or tiles have no size")
+        raise InvalidArgument("its strips or tiles are empty")
     offsets = page[_TILE_OFFSETS if tiled else _OFFSETS]
     counts = page[_TILE_COUNTS if tiled else _COUNTS]
     corners = [
@@ -226,8 +226,8 @@ def _dtype(order: str, page: dict[int, tuple[int, ...]]) -> np.dtype:
     width = next(iter(bits))
     if len(bits) > 1 or len(kinds) > 1 or kind is None or width not in (8, 16, 32, 64):
         raise InvalidArgument(
-            f"all bands must be of 8, 16, 32 or 64 bits; it has {sorted(bits)}: write "
-            "it as .npy"
+            "all bands must have the same type, of 8, 16, 32 or 64 bits; got "
+            f"{sorted(bits)} bits: write the image as .npy"
         )
     return np.dtype(f"{order}{kind}{width // 8}")
 
@@ -242,17 +242,17 @@ def _part(
     how = page.get(_COMPRESSION, (1,))[0]
     if how not in _COMPRESSIONS:
         raise InvalidArgument(
-            "images of several bands are read without compression or with deflate; this "
-            f"one has {_NAMES.get(how, how)}: write it with deflate (gdal_translate -co "
-            "COMPRESS=DEFLATE), or as .npy"
+            "images of several bands must be uncompressed or compressed with deflate; "
+            f"got {_NAMES.get(how, how)}: write the image with deflate (gdal_translate "
+            "-co COMPRESS=DEFLATE), or as .npy"
         )
     need = math.prod(shape) * dtype.itemsize
     if _COMPRESSIONS[how] == "deflate":
         if need > _MOST:
-            raise InvalidArgument("a strip or tile of it is too large")
+            raise InvalidArgument("one of its strips or tiles is too large")
         content = zlib.decompressobj().decompress(content, need)
     if len(content) < need:
-        raise InvalidArgument("it breaks off")
+        raise InvalidArgument("it is truncated")
     part = np.frombuffer(content, dtype, math.prod(shape)).reshape(shape)
     predictor = page.get(_PREDICTOR, (1,))[0]
     if predictor == 2:
@@ -262,7 +262,7 @@ def _part(
         part = total.astype(dtype.newbyteorder("="))
     elif predictor != 1:
         raise InvalidArgument(
-            "images of several bands are read with predictor 1 or 2; this one has "
-            f"{predictor}: write it with -co PREDICTOR=2, or as .npy"
+            f"images of several bands must have predictor 1 or 2; got {predictor}: "
+            "write the image with -co PREDICTOR=2, or as .npy"
         )
     return part

@@ -178,8 +178,8 @@ def fit_temperature(logits: "np.ndarray", labels: "np.ndarray") -> float:
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or logits.shape[1] < 2 or len(logits) != len(labels):
         raise InvalidArgument(
-            "logits must be (count, classes) of two classes or more, with a label each; "
-            f"got {logits.shape} and {labels.shape}"
+            "logits must be (count, classes) of at least two classes, with one label per "
+            f"row; got {logits.shape} and {labels.shape}"
         )
     low, high = np.log(_LEAST), np.log(_MOST)
     share = (np.sqrt(5) - 1) / 2

@@ -164,7 +164,8 @@ def evaluate(
     classes = model.output_shape[-1]
     if data.labels.ndim == 2:
         raise InvalidArgument(
-            "images with several labels are measured by evaluate_labels, not by accuracy"
+            "data must have one class per image; got several labels, which "
+            "evaluate_labels supports"
         )
     if data.labels.min() < 0 or data.labels.max() >= classes:
         raise InvalidArgument(
@@ -205,12 +206,12 @@ def evaluate_labels(
             label, see `multi_label.thresholds`.
 
     Raises:
-        InvalidArgument: data of one class an image, or of another number of labels.
+        InvalidArgument: data of one class per image, or of another number of labels.
     """
     classes = model.output_shape[-1]
     if data.labels.ndim != 2 or data.labels.shape[1] != classes:
         raise InvalidArgument(
-            f"labels must be 0 and 1, a column for each of the {classes} of "
+            f"labels must be 0 and 1, with a column for each of the {classes} of "
             f"{model.name}; got {data.labels.shape}"
         )
     judge = getattr(model, "probabilities", model.predict_on_batch)

@@ -168,8 +168,8 @@ def others_note(others: Sequence[pathlib.Path]) -> str | None:
     if set(kinds) & set(_SUFFIXES["HEIF"]):
         hint = " (pip install pillow-heif reads .heic)"
     return (
-        f"{len(others)} images end in {some(kinds, 12)}, which Pillow does not open "
-        f"here{hint}: they are left out"
+        f"{len(others)} images end in {some(kinds, 12)}, which this Pillow does not "
+        f"support{hint}: they are ignored"
     )
 
 
@@ -187,7 +187,7 @@ def check_broken(
         broken: names of those that cannot be read.
         count: how many were looked at.
         where: what holds them.
-        reason: why the first of them cannot be read.
+        reason: why the first one cannot be read.
     """
     if len(broken) > tolerated(count) or (broken and len(broken) == count):
         why = f" ({some(broken[:1])}: {reason})" if reason else ""
@@ -200,14 +200,14 @@ def check_broken(
 
 def skipped_note(names: tuple[str, ...]) -> str:
     """A line about images that cannot be read and were left out."""
-    return f"{len(names)} images cannot be read and are left out: {some(names)}"
+    return f"{len(names)} images cannot be read and are ignored: {some(names)}"
 
 
 def replaced_note(names: typing.Any) -> str:
     """A line about images that could not be decoded while a network was trained."""
     return (
-        f"{len(names)} images cannot be decoded, and others of their classes stand in "
-        f"for them: {some(names)}"
+        f"{len(names)} images cannot be decoded and are replaced by others of their "
+        f"classes: {some(names)}"
     )
 
 
@@ -351,7 +351,7 @@ def _scaled(
 def _check_bright(most: float, white: float, kind: str) -> None:
     if 0 < most < _BRIGHT * white:
         raise InvalidArgument(
-            f"values of {kind} are taken as 0..{white:g}, and these end at {most:g}, "
-            "so that another range is likely (12 bits in 16, say): convert the image "
-            "to 8 bits, or state its range (TIFF's MaxSampleValue, PGM's maximum)"
+            f"values of {kind} must use the range 0..{white:g}; the largest is {most:g}, "
+            "so the range is probably smaller (such as 12 bits in 16): convert the image "
+            "to 8 bits, or set its range (TIFF's MaxSampleValue, PGM's maximum)"
         )

@@ -1,7 +1,7 @@
-"""Folders of images: which sub-folders are classes, and which are parts of the data.
+"""Folders of images: which sub-folders are classes, and which are splits of the data.
 
-One grammar for everything that takes a folder: training, evaluation, quantization and
-the comparison of files.
+Training, evaluation, quantization and the comparison of files read folders by the same
+rules.
 """
 
 import os
@@ -22,15 +22,15 @@ from keras_resnets.images.files import skipped_note
 from keras_resnets.images.files import some
 from keras_resnets.images.files import suffixes
 
-# Part -> what folders (and arrays) of it are called, in any case.
+# Split -> names of its folders and arrays, in any case.
 PARTS = {
     "train": ("train", "training", "trn"),
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing", "tst"),
 }
-# What such names may say besides, as in training_set, test_images and val2017.
+# Words that such names may also contain, as in training_set, test_images and val2017.
 _BESIDES = r"(?:set|data|dataset|images?|imgs?|split|photos|pictures)"
-# What lies beside the images of one kind of data set, and is no class.
+# Folders beside the images of a segmentation data set, which are not classes.
 _ANSWERS = re.compile(
     r"(?:mask|label|annotation|segmentation|ground[-_ ]?truth|gt)s?(?:[-_ ].*)?"
 )
@@ -38,10 +38,10 @@ _IMAGES = re.compile(r"(?:image|img|photo|picture|input)s?(?:[-_ ].*)?")
 
 
 def part_called(name: str) -> str | None:
-    """The part that a folder's name says, or None: `"train"` of `"Training_Set"`.
+    """Returns the split that a name stands for: `"train"` for `"Training_Set"`, or None.
 
     Args:
-        name: of a folder, or `"train"` and the like.
+        name: name of a folder or an array.
     """
     plain = re.sub(r"[^a-z]+", "_", name.casefold()).strip("_")
     for part, words in PARTS.items():
@@ -52,7 +52,7 @@ def part_called(name: str) -> str | None:
 
 
 def class_folders(folder: str | os.PathLike[str]) -> list[str]:
-    """The names of the sub-folders of a folder, sorted, but the system's."""
+    """Returns the names of the sub-folders of a folder, sorted, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not is_hidden(entry.name)]
@@ -70,20 +70,20 @@ def _said(name: pathlib.Path | str) -> str:
 def parts_of(
     folder: str | os.PathLike[str], names: Sequence[typing.Any] | None = ()
 ) -> tuple[typing.Any, ...]:
-    """The parts of a folder of images, by what its sub-folders are called.
+    """Returns the splits of a folder of images, by the names of its sub-folders.
 
     Args:
-        folder: holds a sub-folder a class, or such folders as train, val and test.
-        names: (id, name) of each class, where they are known; sub-folders that all
-            have one are classes, whatever else they could be.
+        folder: a folder with one sub-folder per class, or with splits such as train,
+            val and test.
+        names: (id, name) of each class if they are known; sub-folders that all have the
+            name of a class are classes.
 
     Returns:
-        (parts, notes): a dict from `"train"`, `"validation"`, `"test"` to folders, which
-        is empty where `folder` itself holds the classes; and lines about sub-folders
-        that are left out.
+        (splits, notes): a dict from `"train"`, `"validation"`, `"test"` to folders, empty
+        if `folder` itself contains the classes; and lines about ignored sub-folders.
 
     Raises:
-        InvalidArgument: sub-folders that may be classes or parts.
+        InvalidArgument: it is ambiguous whether sub-folders are classes or splits.
     """
     folder = pathlib.Path(folder)
     inside = class_folders(folder)
@@ -106,10 +106,9 @@ def parts_of(
         return parts, _left_out(folder, left)
     if len(inside) > 1 and not rest:
         raise InvalidArgument(
-            f"{some(inside)} in {_said(folder)} are taken for parts of the data, and "
-            "each must hold a sub-folder a class; none does. Put the images of each "
-            "class in a folder of its own, or, if these are the classes, name them "
-            "otherwise"
+            f"{some(inside)} in {_said(folder)} have the names of splits, which must "
+            "contain one sub-folder per class; none does. Put the images of each class "
+            "into a folder of its own, or rename these folders if they are the classes"
         )
     _check_one_reading(folder, names)
     return {}, ()
@@ -118,8 +117,8 @@ def parts_of(
 def _only(folder: pathlib.Path, part: str | None, names: list[str]) -> pathlib.Path:
     if len(names) > 1:
         raise InvalidArgument(
-            f"one folder may hold the {part} part; {_said(folder)} has {some(names)}: "
-            "keep one, or give its path"
+            f"only one folder may contain the {part} split; {_said(folder)} has "
+            f"{some(names)}: keep one, or give its path"
         )
     return folder / names[0]
 
@@ -129,8 +128,8 @@ def _left_out(folder: pathlib.Path, names: list[typing.Any]) -> tuple[typing.Any
     if not holding:
         return ()
     return (
-        f"{some(holding)} in {_said(folder)} is left out: it is called as no part "
-        "(train, val, test), or holds no sub-folder a class",
+        f"{some(holding)} in {_said(folder)} is ignored: its name is not that of a split "
+        "(train, val, test), or it has no sub-folder per class",
     )
 
 
@@ -139,7 +138,7 @@ def _holds_classes(folder: pathlib.Path) -> bool:
 
 
 def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
-    """Whether there is an image right in a folder, or, where `deep`, anywhere below."""
+    """Whether a folder contains an image; with `deep`, also in its sub-folders."""
     image_suffixes = {*suffixes(), NPY}
     for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for name in files:
@@ -155,7 +154,7 @@ def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
 def _check_one_reading(
     folder: pathlib.Path, names: Sequence[typing.Any] | None
 ) -> None:
-    """Raises `InvalidArgument` where sub-folders need not be classes."""
+    """Raises `InvalidArgument` if sub-folders may be something else than classes."""
     inside = class_folders(folder)
     if names and labels.all_named(inside, names):
         return
@@ -164,8 +163,8 @@ def _check_one_reading(
     if answers and any(map(_IMAGES.fullmatch, plain)):
         raise InvalidArgument(
             f"every sub-folder of {_said(folder)} must be a class; it has {some(inside)}, "
-            f"which look like images and their {_said(answers[0])}: give a folder with a "
-            "sub-folder a class"
+            f"which look like images and their {_said(answers[0])}: give a folder with "
+            "one sub-folder per class"
         )
     if any(_holds_images(folder / name) for name in inside):
         return
@@ -182,12 +181,12 @@ def _check_one_reading(
 
 
 def _too_deep(folder: pathlib.Path, name: str, inner: str) -> str:
-    """Returns the message for nested parts such as seg_train/seg_train/street."""
+    """Returns the message for nested splits such as seg_train/seg_train/street."""
     place = folder / name / inner
     return (
-        f"{_said(folder)} must hold a sub-folder a class; the images of {_said(name)} "
-        f"lie further down, in {some(class_folders(place))} of {_said(place)}: give "
-        f"{_said(place)}, if those are the classes"
+        f"{_said(folder)} must contain one sub-folder per class; the images of "
+        f"{_said(name)} are nested more deeply, in {some(class_folders(place))} of "
+        f"{_said(place)}: give {_said(place)} if those are the classes"
     )
 
 
@@ -198,40 +197,40 @@ def _two_readings(
     inner = shared or below[outer[0]]
     if len(outer) == 1:
         return (
-            f"{_said(folder)} must hold a sub-folder a class; it has {some(outer)} "
-            f"alone, with {some(inner)} in it: give {_said(folder / outer[0])}, if "
-            "those are the classes"
+            f"{_said(folder)} must contain one sub-folder per class; its only sub-folder "
+            f"is {some(outer)}, with {some(inner)} in it: give "
+            f"{_said(folder / outer[0])} if those are the classes"
         )
     return (
-        f"the sub-folders of {_said(folder)} can be read in two ways: {some(outer)} "
-        f"are parts of the data, each with the classes {some(inner)}; or they are the "
-        f"classes, with images further down in {some(inner)}. For the first give one "
-        f"of them, such as {_said(folder / outer[0])}, or call them train, val and "
-        "test; for the second put the images of each class right into its folder"
+        f"the sub-folders of {_said(folder)} are ambiguous: {some(outer)} may be splits, "
+        f"each with the classes {some(inner)}, or classes whose images are in "
+        f"{some(inner)}. If they are splits, give one of them, such as "
+        f"{_said(folder / outer[0])}, or name them train, val and test; if they are "
+        "classes, put the images of each class directly into its folder"
     )
 
 
 def to_train_on(folder: str | os.PathLike[str]) -> pathlib.Path:
-    """The folder of the images to train on: the part called so, or all of it."""
+    """Returns the folder of the training images: the train split, or all of it."""
     try:
         parts, _ = parts_of(folder)
     except InvalidArgument:
-        # Images without labels, such as those of a calibration, may lie anyhow.
+        # Images without labels, such as those for calibration, may be in any sub-folder.
         return pathlib.Path(folder)
     return parts.get("train", pathlib.Path(folder))
 
 
 def notes_of(folder: pathlib.Path, skipped: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Lines about a folder of images that are taken without labels.
+    """Returns lines about a folder of images that are used without labels.
 
     Args:
-        folder: what somebody named.
+        folder: the folder that the user gave.
         skipped: names of the files that cannot be read.
     """
     taken = to_train_on(folder)
     part = None
     if taken != pathlib.Path(folder):
-        part = f"of {_said(folder)}, the images of {_said(taken.name)} are taken"
+        part = f"of {_said(folder)}, the images of {_said(taken.name)} are used"
     broken = skipped_note(skipped) if skipped else None
     return tuple(filter(None, (part, others_note(scan(taken)[1]), broken)))
 
@@ -239,18 +238,18 @@ def notes_of(folder: pathlib.Path, skipped: tuple[str, ...] = ()) -> tuple[str, 
 def to_evaluate(
     folder: pathlib.Path, part: str, names: Sequence[typing.Any] | None = ()
 ) -> tuple[pathlib.Path, tuple[str, ...]]:
-    """Returns the folder of one part of the data.
+    """Returns the folder of one split of the data.
 
     Args:
         folder: see `parts_of`.
-        part: `"test"` (the validation images where there are no others) or `"train"`.
+        part: `"test"` (the validation images if there is no test split) or `"train"`.
         names: see `parts_of`.
 
     Returns:
         (folder, notes).
 
     Raises:
-        InvalidArgument: no such part among others, or two readings.
+        InvalidArgument: there are splits but not this one, or the folder is ambiguous.
     """
     parts, notes = parts_of(folder, names)
     if not parts:
@@ -259,12 +258,12 @@ def to_evaluate(
     if chosen_part not in parts:
         have = next(iter(parts.values()))
         raise InvalidArgument(
-            f"{_said(folder)} must hold images of the {part} part; it has "
-            f"{some([path.name for path in parts.values()])} alone: give {_said(have)} for "
-            "the images there"
+            f"{_said(folder)} must contain a {part} split; it only has "
+            f"{some([path.name for path in parts.values()])}: give {_said(have)} to use "
+            "its images"
         )
     note = (
-        f"of {_said(folder)}, the images of {_said(parts[chosen_part].name)} are taken"
+        f"of {_said(folder)}, the images of {_said(parts[chosen_part].name)} are used"
     )
     return parts[chosen_part], (note, *notes)
 
@@ -272,7 +271,7 @@ def to_evaluate(
 def no_images(folder: pathlib.Path, others: Sequence[pathlib.Path] = ()) -> str:
     """Returns the message for a folder without readable images."""
     note = others_note(others)
-    return f"{_said(folder)} holds no images ({', '.join(suffixes())})" + (
+    return f"{_said(folder)} contains no images ({', '.join(suffixes())})" + (
         f"; {note}" if note else ""
     )
 
@@ -283,20 +282,20 @@ def labelled_files(
     where: str | None = None,
     kinds: Sequence[str] = (),
 ) -> tuple[typing.Any, ...]:
-    """The images of a folder with one sub-folder a class.
+    """Returns the images of a folder with one sub-folder per class.
 
     Args:
         folder: the folder.
         names: (id, name) of each class of the model; see `labels.indices`.
-        where: what messages call the folder; None for its path.
+        where: name of the sub-folders in messages; None for the path of the folder.
         kinds: see `images.files.scan`.
 
     Returns:
         (files, notes): a list of (path, class), sorted by sub-folder and path, and
-        lines about what was left out or taken for granted.
+        lines about ignored files and about assumptions.
 
     Raises:
-        InvalidArgument: no images, or sub-folders that are no classes.
+        InvalidArgument: there are no images, or a sub-folder is not a class.
     """
     folder = pathlib.Path(folder)
     inside = class_folders(folder)
@@ -314,8 +313,8 @@ def labelled_files(
             nested.append(name)
     if not labelled:
         raise InvalidArgument(
-            f"{_said(folder)} must hold a sub-folder a class with images "
-            f"({', '.join(kinds or suffixes())}); found {len(classes)} sub-folders"
+            f"{_said(folder)} must contain one sub-folder per class with images "
+            f"({', '.join(kinds or suffixes())}); got {len(classes)} sub-folders"
             + (f"; {others_note(others)}" if others else "")
         )
     said = (note, others_note(others), _loose(folder), _nested(nested))
@@ -323,17 +322,17 @@ def labelled_files(
 
 
 def _nested(names: list[typing.Any]) -> str | None:
-    """A line about classes whose images all lie in sub-folders of theirs, or None."""
+    """Returns a line about classes whose images are all in sub-folders, or None."""
     if not names:
         return None
     return (
-        f"the images of {some(names)} lie in sub-folders: all of a folder are of one "
-        "class, whatever its sub-folders are called"
+        f"the images of {some(names)} are in sub-folders: all images below a class "
+        "folder belong to its class"
     )
 
 
 def _loose(folder: pathlib.Path) -> str | None:
-    """A line about images beside the sub-folders, which are of no class, or None."""
+    """Returns a line about images beside the class folders, or None."""
     count = sum(
         os.path.splitext(entry.name)[1].lower() in suffixes()
         for entry in folder.iterdir()
@@ -341,4 +340,4 @@ def _loose(folder: pathlib.Path) -> str | None:
     )
     if not count:
         return None
-    return f"{count} images right in {_said(folder)} are of no class: they are left out"
+    return f"{count} images directly in {_said(folder)} have no class and are ignored"

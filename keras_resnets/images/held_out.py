@@ -38,7 +38,7 @@ def hold_out(
 
     Args:
         data: what `calibration.choose` took its images from: an .npz file with
-            `x_train` and `y_train`, a folder with a sub-folder a class, or a name.
+            `x_train` and `y_train`, a folder with one sub-folder per class, or a name.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`.
         calibration: the `CalibrationSet` of `choose`.
         count: most images to take; the seed of the calibration chooses.
@@ -51,8 +51,8 @@ def hold_out(
     path = pathlib.Path(data)
     if calibration.taken is None:
         raise InvalidArgument(
-            "images are held out of what calibration.choose took the calibration set "
-            "from; this one is of an array"
+            "calibration must be a set of calibration.choose, so that other images can be "
+            "held out; got one of an array"
         )
     if named.is_named(data):
         listing = training_listing(data, preprocessing.channels)
@@ -74,8 +74,8 @@ def _rest(
     rest = order[calibration.taken :][:count]
     if not len(rest):
         raise InvalidArgument(
-            f"all {available} images of {path.name} are in the calibration set: none "
-            "is left to choose by; calibrate with fewer"
+            f"all {available} images of {path.name} are in the calibration set, so none "
+            "can be held out: calibrate with fewer"
         )
     return rest
 
@@ -92,7 +92,7 @@ def _of_folder(
         channels = preprocessing.channels
         listing = class_folders.list_folder(folder, names, channels=channels)
     except InvalidArgument as error:
-        raise InvalidArgument(f"labels are needed to choose by: {error}") from None
+        raise InvalidArgument(f"held-out images must have labels: {error}") from None
     paths = loading.list_images(folder, preprocessing.channels)
     rest = _rest(calibration, len(paths), len(paths), folder)
     # What lies outside the sub-folders has no label.

@@ -145,7 +145,7 @@ def class_names(
         names = tuple((str(index), str(name)) for index, name in enumerate(labels))
     if len(names) != classes:
         raise InvalidArgument(
-            f"labels must be one a class; got {len(names)} for {classes} classes"
+            f"labels must be one per class; got {len(names)} for {classes} classes"
         )
     return names
 
@@ -186,7 +186,7 @@ def indices(
     differ in nothing else.
 
     Args:
-        words: one a class.
+        words: one per class.
         names: (id, name) of each class; those of `class_names(count)`, which are none,
             or () count as not known.
         where: what the message calls the words.
@@ -283,7 +283,7 @@ def _numbered(
     if not word.isdecimal():
         return None
     return (
-        f"{where} are taken for numbers of classes, from 0: {printable(word, 60)} is "
+        f"{where} are read as class indices from 0: {printable(word, 60)} is "
         f"{printable(names[index][1], 60)!r}"
     )
 
@@ -291,12 +291,12 @@ def _numbered(
 def _by_sorting(words: list[str], count: int, where: str) -> tuple[dict[str, int], str]:
     if count and len(words) != count:
         raise InvalidArgument(
-            f"{where} must be one a class: the network has {count} classes, whose names "
-            f"are not known; got {len(words)}"
+            f"{where} must be one per class: the network has {count} classes, whose names "
+            f"are unknown; got {len(words)}"
         )
     note = (
-        f"the names of the network's classes are not known: {where} are its classes in "
-        "sorted order, as Keras' image_dataset_from_directory has them"
+        f"the names of the network's classes are unknown: {where} are assumed to be its "
+        "classes in sorted order, as in Keras' image_dataset_from_directory"
     )
     return {word: index for index, word in enumerate(words)}, note
 
@@ -306,9 +306,9 @@ def _not_among(unknown: list[str], names: tuple[typing.Any, ...], where: str) ->
     near = nearest(unknown[0][:100], [name[:100] for _, name in names], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if all(word.isdecimal() for word in unknown):
-        hint = f" (numbers of classes are 0 to {len(names) - 1})"
+        hint = f" (class indices are 0 to {len(names) - 1})"
     return (
-        f"{where} must be among the {len(names)} classes ({shown}); not among them: "
+        f"{where} must be among the {len(names)} classes ({shown}); got "
         f"{_few(unknown)}{hint}"
     )
 
@@ -323,6 +323,6 @@ def _check_distinct(index_of: dict[str, typing.Any], where: str) -> None:
     for word, index in index_of.items():
         if classes.setdefault(index, word) != word:
             raise InvalidArgument(
-                f"{where} must be one a class; {printable(classes[index], 60)} and "
+                f"{where} must be one per class; {printable(classes[index], 60)} and "
                 f"{printable(word, 60)} are the same"
             )

@@ -99,7 +99,7 @@ class Stretch(io.RawIOBase):
         most = min(len(buffer), max(0, self.length - self._at))
         self._left -= most
         if self._left < 0:
-            raise _TooLong("what stands before its pixels is too long")
+            raise _TooLong("its header is too long")
         self.file.seek(self._start + self._at)
         content = self.file.read(most)
         buffer[: len(content)] = content
@@ -136,7 +136,7 @@ def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Imag
             continue
         _check(image, stream, length)
         return image
-    raise InvalidArgument("it is an image of none of the formats that are opened here")
+    raise InvalidArgument("its image format is not supported")
 
 
 def _begun(
@@ -166,7 +166,7 @@ def _header_of(name: str, stream: typing.Any, length: int) -> float:
     if name in _WHOLE:
         if length > _LONGEST_WHOLE:
             raise InvalidArgument(
-                f"a file of {name} may have {_LONGEST_WHOLE >> 20} MB; this one has "
+                f"a {name} file may have at most {_LONGEST_WHOLE >> 20} MB; got "
                 f"{length / 2**20:,.0f} MB"
             )
         return math.inf
@@ -183,24 +183,24 @@ def _check(image: "PIL.Image.Image", stream: typing.Any, length: int) -> None:
     pixels = width * height
     if min(image.size) < 1:
         raise InvalidArgument(
-            f"an image has at least one pixel; got {width} x {height}"
+            f"an image must have at least one pixel; got {width} x {height}"
         )
     if pixels > MOST_PIXELS:
         raise InvalidArgument(
-            f"an image may have {MOST_PIXELS:,} pixels; this one has {width:,} x "
+            f"an image may have at most {MOST_PIXELS:,} pixels; got {width:,} x "
             f"{height:,}"
         )
     if length > _BESIDES + 8 * pixels:
         raise InvalidArgument(
-            f"a file may have 8 bytes a pixel and {_BESIDES >> 20} MB besides; this one "
-            f"has {length:,} for {width:,} x {height:,}"
+            f"a file may have at most 8 bytes per pixel and {_BESIDES >> 20} MB more; got "
+            f"{length:,} bytes for {width:,} x {height:,}"
         )
     cost = _cost(image, stream)
     if cost > max(_ROOM, _TIMES * length):
         raise InvalidArgument(
-            f"decoding an image may take {_TIMES} times the size of its file, and always "
-            f"{_ROOM >> 20} MB; {width:,} x {height:,} pixels out of {length:,} bytes "
-            f"take {cost / 2**20:,.0f} MB"
+            f"decoding an image may take at most {_TIMES} times the size of its file, or "
+            f"{_ROOM >> 20} MB; {width:,} x {height:,} pixels from {length:,} bytes take "
+            f"{cost / 2**20:,.0f} MB"
         )
 
 
@@ -291,13 +291,13 @@ def _check_scans(stream: typing.Any, pixels: typing.Any) -> None:
     for number, (marker, _) in enumerate(markers(content, 0, len(content))):
         count += marker == _SCAN
         if count > _MOST_SCANS or number > 100 * _MOST_SCANS:
-            raise InvalidArgument(f"a JPEG may have {_MOST_SCANS} scans; it has more")
+            raise InvalidArgument(f"a JPEG may have at most {_MOST_SCANS} scans")
         if marker == END:
             break
     if count * pixels > _MOST_SCANNED:
         raise InvalidArgument(
-            f"the scans of a JPEG may go over {_MOST_SCANNED:,} pixels; {count} go over "
-            f"{pixels:,}"
+            f"the scans of a JPEG may have at most {_MOST_SCANNED:,} pixels together; "
+            f"{count} scans have {pixels:,} each"
         )
 
 
@@ -348,7 +348,7 @@ def _check_chunks(stream: typing.Any, length: int) -> None:
         if len(head) < 8 or head[4:] == b"IEND":
             return
         at += 12 + int.from_bytes(head[:4])
-    raise InvalidArgument(f"a PNG of {length:,} bytes may have {most:,} chunks")
+    raise InvalidArgument(f"a PNG of {length:,} bytes may have at most {most:,} chunks")
 
 
 def _tiles(stream: typing.Any) -> int:

@@ -52,7 +52,7 @@ def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.n
         from keras_resnets.images import channel_files
 
         array = channel_files.read(path)
-        with decoding(f"{printable(str(path))} does not fit"):
+        with decoding(f"{printable(str(path))} does not fit the network"):
             return preprocessing(array)
     with _upright(path) as image:
         return preprocessing(image)
@@ -80,7 +80,7 @@ def _upright(path: str | os.PathLike[str]) -> "Iterator[PIL.Image.Image]":
     """Yields the image in a file, turned as its EXIF data say."""
     if not os.path.lexists(path):
         raise InvalidArgument(f"there is no image {printable(str(path))!r}")
-    with decoding(f"{printable(str(path))} is no readable image"):
+    with decoding(f"{printable(str(path))} is not a readable image"):
         with opened(path) as stream, open_image(stream) as image:
             yield upright(image)
 

@@ -153,8 +153,8 @@ class Preprocessing:
         shares = _GREY[::-1] if self.channel_order == "bgr" else _GREY
         if self.channels != 3:
             raise InvalidArgument(
-                f"images of {self.channels} channels have no grey; a network of one "
-                "channel needs images of one or of three"
+                "a network of one channel requires images of one or three channels; got "
+                f"{self.channels}"
             )
         mean = sum(a * b for a, b in zip(shares, self.mean, strict=True))
         return dataclasses.replace(self, mean=(mean,), std=(sum(self.std) / 3,))
@@ -213,7 +213,7 @@ class Preprocessing:
         if self.mode != "raw" and str(dtype) != "uint8":
             raise InvalidArgument(
                 f"the network takes pixels of 0 to 255 (uint8, mode {self.mode!r}); got "
-                f"images of {dtype}: train it on such images, or give them as uint8"
+                f"{dtype}: train it on {dtype} images, or convert them to uint8"
             )
 
     def batch(self, x: typing.Any, data_format: typing.Any = None) -> typing.Any:

@@ -107,8 +107,8 @@ def matrices(
     """
     if preprocessing.letterbox:
         raise InvalidArgument(
-            "a source size goes with images whose centre is cropped; this network's "
-            "preprocessing is darknet's letterbox: resize in the application"
+            "source requires preprocessing with a centre crop; this network has darknet's "
+            "letterbox: resize in the application"
         )
     target = tuple(preprocessing.size)
     resized = loading.resized_size(size, target, preprocessing.crop_fraction)

@@ -50,7 +50,7 @@ def gather(
     if ranges is not None:
         if calibration is None:
             raise InvalidArgument(
-                f"{ranges} takes its ranges from images: calibration must be an array "
+                f"{ranges} requires calibration images: calibration must be an array "
                 f"(count, {', '.join(map(str, shape))}); got None"
             )
         calibration_checks.check(calibration, shape, trained_on, network, fewest=1)

@@ -43,7 +43,7 @@ def check_known_size(x: typing.Any, data_format: typing.Any) -> None:
     axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
     if None in tuple(x.shape)[axes]:
         raise InvalidArgument(
-            f"batch() takes images of one known height and width; got {x.shape}"
+            f"batch() requires images of a known height and width; got {x.shape}"
         )
 
 
@@ -56,6 +56,6 @@ def check_channels(x: "np.ndarray", data_format: str, channels: int) -> None:
     if len(shape) < 3 or shape[axis] not in fits:
         count = 3 if channels == 1 else channels
         raise InvalidArgument(
-            f"images have {count} channels, {data_format.replace('_', ' ')}; got shape "
+            f"images must have {count} channels, {data_format.replace('_', ' ')}; got "
             f"{tuple(shape)}"
         )

@@ -169,7 +169,7 @@ def train(
     fit = compatibility.preprocessing_for(model, preprocessing)
     if data.is_multi_label if isinstance(data, Dataset) else multi_label:
         compatibility.check_multi_label(model, teacher, class_weight, sampler)
-        # A sigmoid for each label, whatever the recipe trains one class an image by.
+        # A sigmoid for each label, whatever the recipe trains one class per image by.
         recipe = recipe.replace(loss="binary")
     compatibility.check_recipe(model, recipe)
     balance.check_sampler(sampler, class_weight)

@@ -34,7 +34,7 @@ def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
     Raises:
         InvalidArgument: the file is not an .npz file, or has a part twice.
     """
-    with npz.opened(path, f"{_USUAL}, or of other parts") as file:
+    with npz.opened(path, f"{_USUAL}, or of other splits") as file:
         return _parts_of(file.names)
 
 
@@ -50,7 +50,7 @@ def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
                     continue
                 if part in parts:
                     raise InvalidArgument(
-                        f"it holds the {part} part twice: {parts[part][0]} and {x}"
+                        f"it has two {part} splits: {parts[part][0]} and {x}"
                     )
                 parts[part] = (x, y or answers.format(word))
     return parts
@@ -133,13 +133,13 @@ def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
         is_class = labels.ndim == 1 and labels.dtype.kind in "iu"
         hint = ", one class per image (train without --multi-label)" if is_class else ""
         raise InvalidArgument(
-            f"{name} must be 0 and 1 of shape (count, labels) where an image may have "
+            f"{name} must be 0 and 1 of shape (count, labels) if an image may have "
             f"several labels; got {labels.dtype} {labels.shape}{hint}"
         )
     wrong = labels[(labels != 0) & (labels != 1)]
     if wrong.size:
         raise InvalidArgument(
-            f"{name} must be 0 and 1 where an image may have several labels; it holds "
+            f"{name} must be 0 and 1 if an image may have several labels; got "
             f"{wrong.flat[0]}"
         )
     return labels.astype("uint8")
@@ -176,12 +176,12 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
         )
     if images.shape[-1] > MOST_CHANNELS:
         raise InvalidArgument(
-            f"{x} must have its channels last, at most {MOST_CHANNELS:,}; got "
+            f"{x} must have at most {MOST_CHANNELS:,} channels, as its last axis; got "
             f"{images.shape}"
         )
     if not images.size:
         raise InvalidArgument(
-            f"{x} must hold images of at least one pixel; got {images.shape}"
+            f"{x} must contain images of at least one pixel; got {images.shape}"
         )
     with decoding(x):
         check_numbers(images)
@@ -199,23 +199,24 @@ def check_arrays(
     if multi_label:
         if len(labels) != len(images) or not len(labels):
             raise InvalidArgument(
-                f"{y} must be a row an image; got {len(labels)} for {len(images)} images"
+                f"{y} must have one row per image; got {len(labels)} for "
+                f"{len(images)} images"
             )
         return
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InvalidArgument(
-            f"{y} must be one integer an image; got {labels.dtype} {labels.shape} "
-            "(one-hot rows of 0 and 1 are taken too, and with --multi-label any rows of "
-            "0 and 1)"
+            f"{y} must be one integer per image; got {labels.dtype} {labels.shape} "
+            "(one-hot rows of 0 and 1 are also supported, and with --multi-label any "
+            "rows of 0 and 1)"
         )
     if len(labels) != len(images) or not len(labels):
         raise InvalidArgument(
-            f"{y} must be one integer an image; got {labels.dtype} of "
+            f"{y} must be one integer per image; got {labels.dtype} of "
             f"{len(labels)} for {len(images)} images"
         )
     if int(labels.max()) >= 2**63:
         raise InvalidArgument(
-            f"{y} must be one integer an image, below 2**63; got {labels.max()}"
+            f"{y} must be one integer per image, below 2**63; got {labels.max()}"
         )
 
 
@@ -236,7 +237,7 @@ def check_no_gaps(labels: np.ndarray, name: str) -> None:
         return
     if count == seen[0]:
         raise InvalidArgument(
-            f"{name}: labels must count from 0; they are {seen[0]}..{seen[-1]}: subtract "
+            f"{name}: labels must start from 0; got {seen[0]}..{seen[-1]}: subtract "
             f"{seen[0]}, or name all {seen[-1] + 1} classes (--labels)"
         )
     # Only as many candidates as are needed to find some missing ones.
@@ -245,7 +246,7 @@ def check_no_gaps(labels: np.ndarray, name: str) -> None:
     shown = ", ".join(map(str, missing[:3])) + (", ..." if count > 3 else "")
     raise InvalidArgument(
         f"{name}: labels must be 0..{seen[-1]} without gaps; no image has {shown}: "
-        f"number the classes in a row, or name all {seen[-1] + 1} (--labels)"
+        f"number the classes consecutively, or name all {seen[-1] + 1} (--labels)"
     )
 
 

@@ -67,6 +67,6 @@ def check_no_class_is_empty(folder: str, split: "Split") -> None:
     empty = sorted(set(class_folders(folder)) - left)
     if empty:
         raise InvalidArgument(
-            f"every sub-folder of {printable(folder)} is a class and must hold a readable "
-            f"image; {len(empty)} hold none: {some(empty)}"
+            f"every sub-folder of {printable(folder)} is a class and must contain a "
+            f"readable image; {len(empty)} contain none: {some(empty)}"
         )

@@ -88,7 +88,7 @@ def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
     held = next((plain.index(word) for word in _HELD_OUT if word in plain), None)
     rest = [n for n in range(len(head)) if n not in (files, split, held)]
     if not rest:
-        raise InvalidArgument(f"{where} must be {FORM}; it has no column of labels")
+        raise InvalidArgument(f"{where} must be {FORM}; it has no label column")
     texts = [n for n in rest if plain[n] in _LABELS]
     is_binary = [
         all(row[n].casefold() in (*_YES, *_NO, "") for _, row in lines) for n in rest
@@ -130,19 +130,20 @@ def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InvalidArgument(f"{where} must be {FORM}: {first_line(error)}") from None
     if len(rows) < 2:
         raise InvalidArgument(
-            f"{where} must be {FORM}; it has "
-            f"{'a first line alone' if rows else 'no lines'}"
+            f"{where} must be {FORM}; it has {'only a header' if rows else 'no lines'}"
         )
     (_, head), *lines = rows
     twice = sorted({cell for cell in head if head.count(cell) > 1})
     if twice or "" in head:
         what = f"{some(twice)} twice" if any(twice) else "a column without a name"
-        raise InvalidArgument(f"the columns of {where} must have names; it has {what}")
+        raise InvalidArgument(
+            f"the columns of {where} must have different names; it has {what}"
+        )
     for number, row in lines:
         if len(row) > len(head):
             raise InvalidArgument(
                 f"{where} has {len(head)} columns; line {number} has {len(row)}: put "
-                "quotes around a cell that holds the mark between columns"
+                "quotes around a cell that contains the separator"
             )
     return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
 
@@ -161,8 +162,8 @@ def _columns(
         missing = [name for name in names if _key(name) not in columns_by_name]
         if missing:
             raise InvalidArgument(
-                f"{where} must have a column for each of the {len(names)} labels; there "
-                f"is none for {_few(missing)}"
+                f"{where} must have a column for each of the {len(names)} labels; "
+                f"missing: {_few(missing)}"
             )
         unknown = [name for name in own if _key(name) not in set(map(_key, names))]
         _check_known(unknown, names, where)
@@ -174,10 +175,10 @@ def _columns(
             if cell in _YES:
                 labels[index, column] = 1
             elif cell not in _NO:
-                said = f"holds {printable(row[n], 60)!r}" if cell else "is empty"
+                said = repr(printable(row[n], 60)) if cell else "an empty cell"
                 raise InvalidArgument(
-                    f"a column of a label must hold 0 or 1; {printable(head[n], 60)} of "
-                    f"line {number} in {where} {said}"
+                    f"a label column must contain 0 or 1; {printable(head[n], 60)} in "
+                    f"line {number} of {where} has {said}"
                 )
     return tuple(own), labels
 
@@ -226,8 +227,8 @@ def _check_known(unknown: list[str], names: Sequence[str], where: str) -> None:
     near = nearest(unknown[0][:100], list(names), count=1)
     hint = f"; did you mean {printable(near[0], 60)!r}?" if near else ""
     raise InvalidArgument(
-        f"{where}: no such label as {_few(unknown)} among the {len(names)}, "
-        f"{_few(names)}{hint}"
+        f"labels of {where} must be among the {len(names)}, {_few(names)}; got "
+        f"{_few(unknown)}{hint}"
     )
 
 
@@ -240,15 +241,15 @@ def _parts(
         part = part_called(cell)
         if part is None:
             raise InvalidArgument(
-                f"a column of parts must hold train, val or test; line {number} of "
-                f"{where} holds {printable(cell, 60)!r}"
+                f"the split column must contain train, val or test; line {number} of "
+                f"{where} has {printable(cell, 60)!r}"
             )
         return part
 
     def held_out(number: int, cell: str) -> str:
         if cell.casefold() not in (*_YES, *_NO):
             raise InvalidArgument(
-                f"is_valid must hold True or False; line {number} of {where} holds "
+                f"is_valid must be True or False; line {number} of {where} has "
                 f"{printable(cell, 60)!r}"
             )
         return "validation" if cell.casefold() in _YES else "train"
@@ -275,7 +276,9 @@ def _once(rows: Rows, where: str, may_join: bool) -> Rows:
     labels = rows.labels.copy()
     for index, name in enumerate(rows.files):
         if not name:
-            raise InvalidArgument(f"line {rows.lines[index]} of {where} names no image")
+            raise InvalidArgument(
+                f"line {rows.lines[index]} of {where} has no file name"
+            )
         earlier = places.setdefault(plain(name), index)
         if earlier == index:
             first.append(index)
@@ -284,19 +287,20 @@ def _once(rows: Rows, where: str, may_join: bool) -> Rows:
             labels[earlier] |= labels[index]
         elif (labels[earlier] != labels[index]).any():
             raise InvalidArgument(
-                f"{where} must say one thing of an image; lines {rows.lines[earlier]} and "
-                f"{rows.lines[index]} say different labels of {printable(name, 60)}"
+                f"an image must have the same labels in all lines of {where}; those of "
+                f"{printable(name, 60)} differ in lines {rows.lines[earlier]} and "
+                f"{rows.lines[index]}"
             )
         if rows.parts and rows.parts[earlier] != rows.parts[index]:
             raise InvalidArgument(
-                f"{printable(name, 60)} is in two parts of {where}, lines "
+                f"{printable(name, 60)} is in two splits of {where}, lines "
                 f"{rows.lines[earlier]} and {rows.lines[index]}"
             )
     notes = rows.notes
     if len(first) < len(rows.files):
         more = len(rows.files) - len(first)
-        done = "their labels are joined" if may_join else "each is taken once"
-        notes = (*notes, f"{where}: {more:,} lines name an image again: {done}")
+        done = "their labels are combined" if may_join else "each is used once"
+        notes = (*notes, f"{where}: {more:,} lines repeat an image: {done}")
     return dataclasses.replace(
         rows,
         files=[rows.files[index] for index in first],

@@ -49,8 +49,8 @@ def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
         return parts
     if len(inside) > 1:
         raise InvalidArgument(
-            f"{printable(str(path))} holds {len(inside)} CSV files, "
-            f"{some([entry.name for entry in inside])}: call them train.csv, val.csv and "
+            f"{printable(str(path))} contains {len(inside)} CSV files, "
+            f"{some([entry.name for entry in inside])}: name them train.csv, val.csv and "
             "test.csv, or give the path of one"
         )
     return {"": inside[0]} if inside else {}
@@ -91,7 +91,7 @@ def list_tables(
     if unlisted:
         first = next(iter(listings))
         note = (
-            f"{len(unlisted):,} images that no line of the CSV names are left out: "
+            f"{len(unlisted):,} images that are not in the CSV are ignored: "
             f"{some(unlisted)}"
         )
         notes = (*listings[first].notes, note)
@@ -126,8 +126,8 @@ def _listing(rows: label_tables.Rows, finder: "_Finder") -> FileListing:
     where = printable(str(rows.path))
     if missing:
         raise InvalidArgument(
-            f"every image of {where} must lie in its folder or one inside; "
-            f"{len(missing):,} of {len(paths):,} do not: {some(missing)}"
+            f"every image of {where} must be in its folder or a sub-folder; "
+            f"{len(missing):,} of {len(paths):,} are not: {some(missing)}"
         )
     whole = [path for path in paths if path is not None]
     names = [os.path.relpath(path, root) for path in whole]
@@ -169,8 +169,8 @@ class _Finder:
                 return self._found(os.path.join(root, (within or candidates)[0]))
             if candidates:
                 raise InvalidArgument(
-                    f"{printable(name, 60)} may be one of {len(candidates)} images, "
-                    f"{some(sorted(candidates))}: name its folder too"
+                    f"{printable(name, 60)} matches {len(candidates)} images, "
+                    f"{some(sorted(candidates))}: add the folder to its name"
                 )
         return None
 

@@ -52,7 +52,7 @@ def load_keras(
     except Exception as error:
         raise InvalidArgument(
             f"{name} must be in Keras' cache or be downloadable; got "
-            f"{first_line(error)}: an .npz file with x_train and y_train is allowed too"
+            f"{first_line(error)}: an .npz file with x_train and y_train also works"
         ) from None
     parts = {}
     for part, (pixels, labels) in zip(("train", "test"), loaded, strict=True):

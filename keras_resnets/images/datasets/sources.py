@@ -109,8 +109,8 @@ def open_dataset(
     opened = _find(source, pairs, None, multi_label, channels)
     if "train" not in opened.listings:
         raise InvalidArgument(
-            f"{opened.name} must hold images to train on; it has "
-            f"{', '.join(opened.listings)} alone"
+            f"{opened.name} must contain a train split; it only has "
+            f"{', '.join(opened.listings)}"
         )
     names = pairs or _names(opened, classes)
     dataset = _finish(opened, names, validation, seed)
@@ -167,12 +167,12 @@ def list_part(
     chosen_part = part if part in opened.listings or part == "train" else "validation"
     if chosen_part not in opened.listings:
         raise InvalidArgument(
-            f"{opened.name} must hold images of the {part} part; it has "
-            f"{', '.join(opened.listings)} alone"
+            f"{opened.name} must contain a {part} split; it only has "
+            f"{', '.join(opened.listings)}"
         )
     notes = list(opened.notes)
     if chosen_part != part:
-        notes.append(f"{opened.name} has no {part} part: {chosen_part} is taken")
+        notes.append(f"{opened.name} has no {part} split: {chosen_part} is used")
     return opened.listings[chosen_part], notes
 
 
@@ -197,9 +197,9 @@ def _find(
         return _multi_label(path, classes, part)
     if path.suffix.lower() in label_tables.SUFFIXES:
         raise InvalidArgument(
-            "data of one class an image must be an .npz file, a folder with a sub-folder "
-            f"a class, or records; {printable(name)} is a table of labels: give "
-            "--multi-label (multi_label=True) where an image may have several"
+            "data with one class per image must be an .npz file, a folder with one "
+            f"sub-folder per class, or TFRecords; {printable(name)} is a table of labels: "
+            "give --multi-label (multi_label=True) if an image may have several"
         )
     if name in named.KERAS:
         return _loaded(name)
@@ -237,8 +237,8 @@ def _multi_label(
     tables = labelled_files.tables_of(path)
     if not tables:
         raise InvalidArgument(
-            f"images with several labels must come as {label_tables.FORM}, as a folder "
-            "with such a file, or as an .npz file with y of 0 and 1, one column a label; "
+            f"data with several labels per image must be {label_tables.FORM}, a folder "
+            "with such a file, or an .npz file with y of 0 and 1, one column per label; "
             f"got {printable(str(path))!r}"
         )
     if part is not None:
@@ -275,13 +275,13 @@ def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
 def _unknown(source: str) -> str:
     if source.endswith(".npy"):
         return (
-            "data must have labels, which an .npy file has not; got "
+            "data must have labels, which an .npy file does not; got "
             f"{printable(source)!r}: write an .npz file with x_train and y_train"
         )
     near = nearest(source[:100], named.KERAS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
-        "data must be an .npz file, a folder with a sub-folder a class, a folder of "
+        "data must be an .npz file, a folder with one sub-folder per class, a folder of "
         f"{named.ALLOWED}; got {printable(source)!r}{hint}"
     )
 
@@ -368,8 +368,8 @@ def _sharded(
 ) -> Opened:
     if part is None and "train" not in parts:
         raise InvalidArgument(
-            f"a folder of TFRecord files must hold train-00000-of-...; {name} has "
-            f"{', '.join(sorted(parts))} alone"
+            f"a folder of TFRecord files must contain train-00000-of-...; {name} only "
+            f"has {', '.join(sorted(parts))}"
         )
     listings = {}
     for name_of_part in sorted(parts, key=lambda x: (x != "train", x)):
@@ -400,7 +400,7 @@ def _names(opened: Opened, count: typing.Any) -> tuple[typing.Any, ...]:
         return class_names(max(count or most, 1))
     if count not in (None, len(names)):
         raise InvalidArgument(
-            f"classes must be {len(names)}, which {opened.name} has; got {count}"
+            f"classes must be the {len(names)} of {opened.name}; got {count}"
         )
     return names
 
@@ -432,7 +432,7 @@ def _finish(
         train, held = train.part(~chosen), train.part(chosen)
     if held is not None and not held.count:
         raise InvalidArgument(
-            f"{opened.name}: no class has an image to spare for validation; give "
+            f"{opened.name} has too few images per class to hold some out: give "
             "validation=0"
         )
     notes = [line for listing in listings.values() for line in listing.notes]

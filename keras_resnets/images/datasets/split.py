@@ -220,7 +220,7 @@ def check_channels(images: ImageSource, count: int | None, name: str) -> None:
     is_photo = has in (None, 1, 3)
     if count is None or has == count or (is_photo and count in (1, 3)):
         return
-    kind = "colours or grey, as Pillow reads them" if has is None else f"{has} channels"
+    kind = "1 or 3" if has is None else str(has)
     raise InvalidArgument(
         f"images must have the {count} channels of the network; those of "
         f"{printable(name)} have {kind}"
@@ -255,7 +255,7 @@ def check_classes(labels: np.ndarray, name: str) -> None:
     present = np.unique(labels)
     if len(present) < 2:
         raise InvalidArgument(
-            f"{name} must hold images of two classes or more; all {len(labels)} are "
+            f"{name} must contain images of at least two classes; all {len(labels)} are "
             f"of class {present[0]}"
         )
 
@@ -263,12 +263,12 @@ def check_classes(labels: np.ndarray, name: str) -> None:
 def _check_columns(labels: np.ndarray, name: str) -> None:
     if labels.shape[1] < 2:
         raise InvalidArgument(
-            f"{name} must have two labels or more; it has {labels.shape[1]}: for one "
-            "question of yes or no train two classes, each in a folder of its own"
+            f"{name} must have at least two labels; it has {labels.shape[1]}: for a "
+            "binary problem train two classes, each in a folder of its own"
         )
     if (labels == labels[:1]).all():
         raise InvalidArgument(
-            f"{name} must hold images that differ in a label; all {len(labels)} have "
+            f"{name} must contain images with different labels; all {len(labels)} have "
             "the same"
         )
 
@@ -283,8 +283,8 @@ def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[
         if same:
             constant_labels = some([printable(names[index][1], 60) for index in same])
             notes.append(
-                f"{who} to train on has {constant_labels}: the network cannot learn to "
-                "tell it"
+                f"{who} of the training set has {constant_labels}: the network cannot "
+                "learn to predict it"
             )
     return notes
 

@@ -36,7 +36,7 @@ def prepared(name: str) -> tuple[typing.Any, ...]:
         import tensorflow_datasets as tfds
     except ImportError:
         raise InvalidArgument(
-            f"tfds:{name} needs TensorFlow Datasets: pip install tensorflow-datasets"
+            f"tfds:{name} requires TensorFlow Datasets: pip install tensorflow-datasets"
         ) from None
     try:
         builder = tfds.builder(name)
@@ -50,7 +50,7 @@ def prepared(name: str) -> tuple[typing.Any, ...]:
     keys = info.supervised_keys
     if not keys or not hasattr(info.features[keys[1]], "names"):
         raise InvalidArgument(
-            f"tfds:{name} must have one image and one class an example; it has "
+            f"tfds:{name} must have one image and one class per example; it has "
             f"{some(sorted(info.features), 12)}"
         )
     files = {part: _files(info.splits[part], name) for part in _parts(info)}
@@ -61,7 +61,7 @@ def _parts(info: typing.Any) -> list[str]:
     parts = [part for part in _PARTS if part in info.splits]
     if "train" not in parts:
         raise InvalidArgument(
-            f"tfds:{info.name} must have a split train; it has "
+            f"tfds:{info.name} must have a train split; it has "
             f"{some(sorted(info.splits), 12)}"
         )
     return parts

@@ -88,7 +88,7 @@ def list_records(
     bar.close()
     if not places:
         raise InvalidArgument(
-            f"the TFRecord files in {printable(root)} hold no records"
+            f"the TFRecord files in {printable(root)} contain no records"
         )
     files = [path.name for path in paths]
     listing = FileListing(
@@ -142,7 +142,7 @@ def _examples(path: pathlib.Path) -> Iterator[tuple[dict[str, list[int]], typing
                 except (IndexError, KeyError, ValueError):
                     raise InvalidArgument(
                         f"the records of {printable(str(path))} must be "
-                        f"tf.train.Example; that at byte {start} is none"
+                        f"tf.train.Example; the one at byte {start} is not"
                     ) from None
                 yield features, content
 
@@ -155,7 +155,7 @@ def _records(content: typing.Any, path: pathlib.Path) -> Iterator[tuple[int, int
         start, end = at + _BEFORE, at + _BEFORE + length
         if end + _AFTER > len(content):
             raise InvalidArgument(
-                f"{printable(str(path))} breaks off, or is no TFRecord file: its record "
+                f"{printable(str(path))} is truncated or not a TFRecord file: its record "
                 f"at byte {at} ends at byte {end}, the file at {len(content)}"
             )
         yield start, end
@@ -167,7 +167,7 @@ def _keys(features: dict[str, list[int]], path: pathlib.Path) -> tuple[str, ...]
         if all(key in features for key in keys):
             return keys
     raise InvalidArgument(
-        f"records must hold {' and '.join(IMAGENET)}, or {' and '.join(PLAIN)}; "
+        f"records must contain {' and '.join(IMAGENET)}, or {' and '.join(PLAIN)}; "
         f"{printable(str(path))} has {some(sorted(features), 12) or 'none'}"
     )
 
@@ -186,7 +186,7 @@ def _image(
         return start, end - start, _integer(content, label_start, label_end)
     except (KeyError, IndexError, ValueError):
         raise InvalidArgument(
-            f"each record must hold one image in {keys[0]} and one integer in "
+            f"each record must contain one image in {keys[0]} and one integer in "
             f"{keys[1]}; one of {printable(str(path))} does not"
         ) from None
 
