@@ -71,10 +71,10 @@ HOSTILE = {
     "not utf-8": (b"\xff\xfe{", "no JSON"),
     "nested": ("[" * 100_000, "nested too deeply"),
     "nested object": ('{"a":' * 100_000, "nested too deeply"),
-    "large": (" " * (5 << 20), "4,194,304 bytes at most"),
+    "large": (" " * (5 << 20), "at most 4,194,304 bytes"),
     "a list": ("[1]", "must be an object"),
-    "NaN": (text().replace(": 1,", ": NaN,"), "NaN is no number"),
-    "infinity": (text().replace(": 16", ": -Infinity"), "Infinity is no number"),
+    "NaN": (text().replace(": 1,", ": NaN,"), "NaN is not a number"),
+    "infinity": (text().replace(": 16", ": -Infinity"), "Infinity is not a number"),
     "long number": (text().replace(": 16", ": " + "9" * 5000), "no JSON"),
     "twice": (text().replace('"predictions"', '"conv1"'), "'conv1' occurs twice"),
     "nothing": (" \n", "it is empty"),
@@ -229,7 +229,7 @@ def test_a_plan_of_two_halves_of_a_bn_fits_the_whole():
     }
     # Where a network has the halves, they stay what they are.
     assert plan.fitted(["bn_scale", "bn_offset", "end"]).layers == halves
-    refusal(lambda: plan.fitted(["norm", "end"]), "'bn_scale'", "such as norm")
+    refusal(lambda: plan.fitted(["norm", "end"]), "'bn_scale'", "among norm")
 
 
 def test_plans_of_other_networks_are_refused(hard, tmp_path):

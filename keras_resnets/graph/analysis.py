@@ -55,12 +55,13 @@ def _functional(model: typing.Any) -> typing.Any:
     graph = getattr(model, "_functional", None) or model
     if not isinstance(graph, keras.Model) or not getattr(graph, "operations", None):
         raise InvalidArgument(
-            "analyze takes a built functional or Sequential keras.Model; "
+            "analyze requires a built functional or Sequential keras.Model; "
             f"got {type(model).__name__}"
         )
     if len(graph.inputs) != 1:
         raise InvalidArgument(
-            f"analyze takes a model with one input; {model.name} has {len(graph.inputs)}"
+            "analyze requires a model with one input; "
+            f"{model.name} has {len(graph.inputs)}"
         )
     return graph
 

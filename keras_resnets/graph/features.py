@@ -95,7 +95,9 @@ def feature_extractor(
     if names is None:
         names = [name for name in available if name.startswith("stage")]
     if not names:
-        raise InvalidArgument(f"names must hold at least one of {', '.join(available)}")
+        raise InvalidArgument(
+            f"names must contain at least one of {', '.join(available)}"
+        )
     for name in names:
         if name not in available:
             near = nearest(name, list(available), count=1)

@@ -21,8 +21,8 @@ if typing.TYPE_CHECKING:
 HEATMAP = "heatmap"
 METHODS = ("cam", "grad-cam")
 _WITHOUT_CAM = (
-    "a class activation map needs a network that ends in a global mean and one dense "
-    "layer, or in a convolution and a global mean; {name} ends otherwise"
+    "a class activation map requires a network that ends in a global mean and a dense "
+    "layer, or in a convolution and a global mean; {name} does not"
 )
 
 
@@ -76,7 +76,7 @@ def heatmap_model(model: keras.Model) -> keras.Model:
     model_outputs = outputs.outputs(model)
     if len(model_outputs) != 1 or list(model_outputs)[0] == "features":
         raise InvalidArgument(
-            "a heat map belongs to a classifier with one output; "
+            "a heat map requires a classifier with one output; "
             f"{model.name} has the outputs {', '.join(model_outputs)}"
         )
     heatmap = _evidence(model.outputs[0])
@@ -216,7 +216,7 @@ def check_graph(model: typing.Any) -> None:
     """Raises `InvalidArgument` unless a model has a graph of layers."""
     if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
         raise InvalidArgument(
-            "a heat map needs a functional or Sequential keras.Model; got "
+            "a heat map requires a functional or Sequential keras.Model; got "
             f"{type(model).__name__}"
         )
 
@@ -237,7 +237,7 @@ def last_map(model: keras.Model) -> typing.Any:
         sides = tensor.shape[1:3] if last else tensor.shape[2:]
         if any(side is None or side > 1 for side in sides):
             return tensor
-    raise InvalidArgument(f"{model.name} has no feature map of more than one place")
+    raise InvalidArgument(f"{model.name} has no feature map larger than 1 x 1")
 
 
 def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:

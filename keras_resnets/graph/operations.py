@@ -164,7 +164,7 @@ def refused(step: typing.Any) -> UnknownLayer:
     kind = type(step.layer).__name__
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
-        "+, - and * of two tensors or with a number, concatenate, the mean over height "
-        "and width, relu, sigmoid and reshapes that keep the batch are taken; or "
-        "quantize after training with the engine 'converter'"
+        "use +, - and * of two tensors or with a number, concatenate, the mean over "
+        "height and width, relu, sigmoid or reshapes that keep the batch, or quantize "
+        "after training with the engine 'converter'"
     )

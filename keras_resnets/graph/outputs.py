@@ -136,8 +136,8 @@ def check_one_class(model: keras.Model, job: str) -> None:
     """Raises `InvalidArgument` for a multi-label classifier, which `job` cannot take."""
     if is_multi_label(model):
         raise InvalidArgument(
-            f"{job} takes classifiers of one class per image; an image may have several "
-            f"of the labels of {model.name}"
+            f"{job} requires a classifier with one class per image; {model.name} is "
+            "multi-label"
         )
 
 

@@ -23,7 +23,8 @@ def scale_logits(model: keras.Model, temperature: float) -> None:
         temperature: > 0, see `images.confidence.fit_temperature`.
 
     Raises:
-        InvalidArgument: an invalid temperature, or a model that ends otherwise.
+        InvalidArgument: an invalid temperature, or a model that does not end
+            in a softmax after a dense layer or a convolution.
 
     Example:
         >>> import keras_resnets
@@ -35,8 +36,8 @@ def scale_logits(model: keras.Model, temperature: float) -> None:
     layer = _classifier(model)
     if layer is None or anatomy.kind_of_outputs(model) == anatomy.SIGMOID:
         raise InvalidArgument(
-            "a temperature needs a classifier that ends in a dense layer or a "
-            f"convolution and a softmax; {model.name} ends otherwise"
+            "a temperature requires a classifier that ends in a dense layer or a "
+            f"convolution and a softmax; {model.name} does not"
         )
     layer.set_weights([value / temperature for value in layer.get_weights()])
 
