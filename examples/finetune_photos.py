@@ -2,7 +2,7 @@
 
     python examples/finetune_photos.py PHOTOS --output run
 
-PHOTOS has a sub-folder a class. A thousand photos take about ten minutes with ResNet-50
+PHOTOS has one sub-folder per class. A thousand photos take about ten minutes with ResNet-50
 on two CPU cores. `--smoke` takes made-up photos and a network of CIFAR-10. The same from a
 shell:
 

@@ -42,7 +42,7 @@ def write_npz(path, train=256, test=64):
 
 
 def write_photos(folder, count=24):
-    """A folder with a sub-folder a class of JPEG files."""
+    """A folder with one sub-folder per class of JPEG files."""
     for index, (image, label) in enumerate(zip(*drawn_shapes(count, 3), strict=True)):
         path = pathlib.Path(folder) / NAMES[label] / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

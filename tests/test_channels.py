@@ -242,7 +242,7 @@ def test_tiff_of_many_bands_is_read_to_the_bit(tmp_path, how, dtype):
     "content, message",
     [
         (b"", "it is not a TIFF file"),
-        (b"II*\0\x08\0\0\0", "it breaks off"),
+        (b"II*\0\x08\0\0\0", "it is truncated"),
         (b"II*\0\0\0\0\0", "it has no image"),
         (b"II+\0\x08\0\0\0", "it is not a TIFF file"),
     ],

@@ -74,10 +74,10 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(InvalidArgument, match=r"\[0, 1\)"):
         confidence.rejection_threshold(np.ones((2, 2)), 1.0)
     model = small_model("shortcut_a", include_top=False)
-    with pytest.raises(InvalidArgument, match="ends otherwise"):
+    with pytest.raises(InvalidArgument, match="does not"):
         temperature.scale_logits(model, 2.0)
     many = small_model("shortcut_a", classifier_activation="sigmoid")
-    with pytest.raises(InvalidArgument, match="ends otherwise"):
+    with pytest.raises(InvalidArgument, match="does not"):
         temperature.scale_logits(many, 2.0)
     with pytest.raises(InvalidArgument, match="above 0"):
         temperature.scale_logits(many, 0.0)

@@ -69,7 +69,7 @@ def test_bad_calibration_sets(tmp_path, photos):
     refusal(lambda: check(good[:, :16], shape), "32, 32, 3", "(12, 16, 32, 3)")
     refusal(lambda: check(good[0], shape), "(32, 32, 3)")
     refusal(lambda: check(good[:9], shape), "at least 10", "9")
-    refusal(lambda: check(np.ones((12, *shape)), shape), "one colour")
+    refusal(lambda: check(np.ones((12, *shape)), shape), "single colour")
     refusal(lambda: check(np.where(good > 1, np.nan, good), shape), "NaN")
     refusal(lambda: check(good * 60 + 120, shape, CIFAR), "preprocessed", "cifar")
     refusal(lambda: check(good * 0.01, shape, CIFAR), "preprocessed")
@@ -171,7 +171,7 @@ def test_what_engines_refuse(tmp_path):
 
     refusal(call(engine="tfmot"), "engine", "converter")
     refusal(call("float16", engine="ranges"), "ranges", "float16")
-    refusal(call("static_wi4_ai8", engine="converter"), "8 bits")
+    refusal(call("static_wi4_ai8", engine="converter"), "8-bit weights")
     refusal(call("static_wi8_ai8", storage="conv_int4"), "4-bit weights")
     refusal(call("static_wi8_ai8", prefer="size"), "4-bit weights")
     refusal(call("static_wi4_ai8", storage="conv4"), "storage", "conv_int4")

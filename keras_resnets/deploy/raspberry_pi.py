@@ -170,7 +170,7 @@ def photo(arguments):
     if arguments:
         image = ImageOps.exif_transpose(Image.open(arguments[0]))
         if image.mode[0] in "IF":
-            sys.exit(f"{{arguments[0]}} has more than 8 bits a channel: convert it to 8")
+            sys.exit(f"{{arguments[0]}} has more than 8 bits per channel: convert it to 8")
         return image.convert("RGB")
     from picamera2 import Picamera2
 

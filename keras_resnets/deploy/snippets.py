@@ -19,7 +19,7 @@ from PIL import ImageOps
 
 image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
 if image.mode[0] in "IF":
-    sys.exit(f"{{sys.argv[1]}} has more than 8 bits a channel: convert it to 8")
+    sys.exit(f"{{sys.argv[1]}} has more than 8 bits per channel: convert it to 8")
 image = image.convert("RGB")
 """
 # For inputs that are not photos.

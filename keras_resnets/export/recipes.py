@@ -153,7 +153,7 @@ _ALL = (
         per_channel=False,
         trainable=False,
     ),
-    # With 15 values a weight, the largest one must not decide where the others lie.
+    # With 15 values per weight, the largest one must not decide where the others lie.
     Recipe(
         name="static_wi4_ai8",
         weight_bits=4,
@@ -161,7 +161,7 @@ _ALL = (
         weight_ranges="learned",
         rounding="second-order",
     ),
-    # With 3 values a weight, the first kernel and the classifier lose most.
+    # With 3 values per weight, the first kernel and the classifier lose most.
     Recipe(
         name="static_wi2_ai8",
         weight_bits=2,

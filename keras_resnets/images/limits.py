@@ -44,7 +44,7 @@ _WHOLE, _LONGEST_WHOLE = ("WEBP", "AVIF", "HEIF"), 128 << 20
 # Bytes of a file besides 8 a pixel, which are 16 bits of four channels: the videos that
 # phones hang onto a photo.
 _BESIDES = 256 << 20
-# Encoders write 1 to 18 scans. One that is empty costs 0.3 ns a pixel, so that the most
+# Encoders write 1 to 18 scans. One that is empty costs 0.3 ns per pixel, so that the most
 # takes a second.
 _MOST_SCANS, _MOST_SCANNED = 100, 4_000_000_000
 # Encoders cut a PNG into chunks of 4 KB and more.
@@ -274,7 +274,7 @@ def _is_one_scan(image: typing.Any, stream: typing.Any) -> bool:
 
 
 def _coefficients(image: typing.Any) -> typing.Any:
-    """Bytes a pixel of what is kept between scans: two for each sample."""
+    """Returns the bytes per pixel of what is kept between scans: two for each sample."""
     sampled = [(across, down) for _, down, across, _ in image.layer]
     across, down = (max(1, *sides) for sides in zip((1, 1), *sampled, strict=True))
     return 2 * sum(a * d for a, d in sampled) / (across * down)

@@ -195,7 +195,7 @@ def symmetric(schema: Any, scales: Any, axis: int = 0) -> Any:
 def _sharing_builder(size: int) -> Any:
     """A builder of FlatBuffers that writes equal small vectors once.
 
-    An int8 kernel and its bias have a zero point of eight bytes a channel, all of them 0,
+    An int8 kernel and its bias have a zero point of eight bytes per channel, all of them 0,
     and many tensors have the same shape: 5 % of the file of a small network. Readers
     follow an offset to a vector, no matter how many offsets point there.
     """
