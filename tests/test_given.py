@@ -98,7 +98,7 @@ def test_what_is_refused(models, tmp_path):
     ):
         refusal(
             lambda write=write, name=name: write(unknown, tmp_path / name),
-            "range of image_range is not known",
+            "range of image_range is not set",
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -485,7 +485,7 @@ def test_what_is_refused():
     refused(lambda: quantize(model, "static_wi8"), "did you mean")
     refused(lambda: quantize(model, "static_wi4_ai8"), "calibration")
     refused(lambda: quantize(keras.Sequential()), "built")
-    refused(lambda: quantization.freeze(aware), "image_range", "not known")
+    refused(lambda: quantization.freeze(aware), "image_range", "not set")
     refused(lambda: quantization.freeze(model), "quantization-aware")
     refused(lambda: quantization.report(model), "quantization-aware")
     refused(lambda: quantization.FreezeRanges(-1), "epoch")
