@@ -123,7 +123,7 @@ def test_those_that_are_measured_leave_it_out(folder):
     data = evaluation.open_data(folder, WANTED, names=names)
     assert len(data.labels) == 44 == sum(len(batch) for batch in data.batches(7))
     assert np.bincount(data.labels).tolist() == [9, 8, 9, 9, 9]
-    assert data.notes == ("1 images cannot be read and are left out: b/016.jpg",)
+    assert data.notes == ("1 images cannot be read and are ignored: b/016.jpg",)
     chosen = calibration.choose(folder, WANTED, 45)
     assert chosen.skipped == ("016.jpg",) and len(chosen.images) == 44
     spoil(folder, "c/017.jpg", "c/022.jpg")

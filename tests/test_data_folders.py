@@ -68,7 +68,7 @@ def test_numbers_count_from_zero_where_no_folder_has_a_name(form, tmp_path):
     "names, unknown",
     [
         (["airplane", "bird", "hirsch"], "hirsch"),
-        ([str(number) for number in range(1, 11)], "1, 10, 2, .*numbers.*0 to 9"),
+        ([str(number) for number in range(1, 11)], "1, 10, 2, .*indices are 0 to 9"),
         (["0", "bird"], "0"),
         (["plane", "automobil"], "automobil, plane; did you mean 'automobile'"),
     ],

@@ -129,7 +129,8 @@ def test_missing_and_unknown_images_are_named(tmp_path):
     # A name without its ending is found too.
     assert data.train.count == 3
     assert any(
-        "1 images that no line" in note and "e.png" in note for note in data.notes
+        "1 images that are not in the CSV" in note and "e.png" in note
+        for note in data.notes
     )
 
 

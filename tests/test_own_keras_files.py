@@ -78,7 +78,7 @@ def test_options_tell_what_a_file_does_not_record(photos, tmp_path, capsys):
     words += ["--input-size", SIDE]
     error = refused(*words, "--labels", "cat", capsys=capsys)
     assert "one per class; got 1 for 2" in error
-    note = "names of the classes are unknown"
+    note = "names of the classes are not known"
     code, out, error = run(*words, "--labels", "cat,dog", capsys=capsys)
     assert code == 0 and note not in out, error
     folder = tmp_path / "out" / "linux-x86"

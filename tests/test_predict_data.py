@@ -75,7 +75,7 @@ def test_folders(work, capsys):
             Image.fromarray(pixel).save(f"parts/{part}/{name}/0.png")
     code, out, err = run(*WORDS, "parts", capsys=capsys)
     assert code == 0 and "the images of test are used" in out, err
-    titles = [title for title, _ in best(out.partition("taken\n")[2])]
+    titles = [title for title, _ in best(out.partition("used\n")[2])]
     assert titles == ["parts/test/cat/0.png", "parts/test/dog/0.png"]
     pathlib.Path("empty").mkdir()
     assert "contains no images" in refused(*WORDS, "empty", capsys=capsys)

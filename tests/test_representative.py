@@ -145,7 +145,7 @@ def test_images_that_say_too_little():
     check = calibration_checks.check
     for images, words in (
         (flat, "a single colour; all of them are"),
-        (np.repeat(good[:1], 20, axis=0), "of 20 there are 1"),
+        (np.repeat(good[:1], 20, axis=0), "1 of 20 do"),
         (np.concatenate([flat, good[:5]]), "of 17 there are 5"),
         (good[:9], "at least 10 images; array gives 9"),
         (good[:, :16], r"shape \(count, 32, 32, 3\)"),
@@ -153,7 +153,7 @@ def test_images_that_say_too_little():
     ):
         with pytest.raises(InvalidArgument, match=words):
             check(images, SHAPE)
-    with pytest.raises(InvalidArgument, match="of 20 there are 1"):
+    with pytest.raises(InvalidArgument, match="1 of 20 do"):
         check(np.repeat(good[:1], 20, axis=0), SHAPE, fewest=1)
     check(good[:3], SHAPE, fewest=1)
 
@@ -201,7 +201,7 @@ def test_every_way_in_refuses_the_same(known, tmp_path, shared_data):
         for images in (in_mode(pixels, "raw"), in_mode(pixels, "darknet")):
             with pytest.raises(InvalidArgument, match="preprocessed as for training"):
                 way(images)
-        with pytest.raises(InvalidArgument, match="one colour"):
+        with pytest.raises(InvalidArgument, match="single colour"):
             way(blank)
     assert not list(tmp_path.iterdir())
 
@@ -260,7 +260,7 @@ def test_a_dataset_gives_the_ranges(tmp_path):
     assert float(aware.get_layer("image_range").known) == 1
     record = calibration.checked_set(iter(x), SHAPE).record()
     assert record["source"] == "iterator" and record["images"] == 12
-    with pytest.warns(calibration_checks.FewImages, match="come from 3 images"):
+    with pytest.warns(calibration_checks.FewImages, match="computed from 3 images"):
         session.make_ready(model, "int8", iter(x[:3]))
 
 

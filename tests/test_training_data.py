@@ -421,10 +421,10 @@ def test_a_picture_that_goes_away_is_replaced_and_named(kinds, tmp_path):
 def test_folders_that_cannot_be_used(kinds, tmp_path):
     folder = shutil.copytree(kinds["files"], tmp_path / "a")
     (folder / "empty").mkdir()
-    with pytest.raises(InvalidArgument, match="1 hold none: empty"):
+    with pytest.raises(InvalidArgument, match="1 contain none: empty"):
         open_dataset(folder)
     one = sources.write_folder(tmp_path / "one", 4, ("only",))
-    with pytest.raises(InvalidArgument, match="two classes or more; all 4"):
+    with pytest.raises(InvalidArgument, match="at least two classes; all 4"):
         open_dataset(one)
     (tmp_path / "none").mkdir()
     with pytest.raises(InvalidArgument, match="found 0 sub-folders"):
@@ -441,7 +441,7 @@ def test_folders_that_cannot_be_used(kinds, tmp_path):
         ({"x_train": np.ones((4, 8, 8, 3)), "y_train": [0, 1] * 2}, "x_train.* uint8"),
         ({"y_train": [0, 1, 1]}, "one integer per image; got int64 of 3 for 4"),
         ({"y_train": [0.0, 1, 1, 0]}, "one integer per image; got float64"),
-        ({"y_train": [1, 1, 1, 1]}, "two classes or more; all 4 are of class 1"),
+        ({"y_train": [1, 1, 1, 1]}, "at least two classes; all 4 are of class 1"),
         ({"y_train": [0, -1, 1, 1]}, r"labels must lie in 0..1.*got -1..1"),
         (
             {"x_test": np.ones((1, 8, 8, 3), "uint8"), "y_test": [7]},
@@ -562,7 +562,9 @@ def test_records_that_cannot_be_used(kinds, tmp_path):
     )
     assert "must be tf.train.Example" in said
     said = spoilt("d", lambda all: all, ("photo", "label"))
-    assert "must hold image/encoded and image/class/label, or image and label" in said
+    assert (
+        "must contain image/encoded and image/class/label, or image and label" in said
+    )
     other = sources.example({"image": 3, "label": 1})
     content = len(other).to_bytes(8, "little") + b"sums" + other + b"sums"
     assert "one image in image and one integer" in spoilt("e", lambda all: content)

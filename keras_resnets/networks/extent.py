@@ -72,7 +72,7 @@ def extent(
         if isinstance(stage.transition, Conv):
             _check_conv(stage.transition, stage.name)
             total += _values(stage.transition, last)
-        counts = [_unit(unit, architecture) for unit in stage.units]
+        counts = [_unit(unit) for unit in stage.units]
         total += sum(counts)
         if depth > len(counts):
             total += (depth - len(counts)) // 2 * (counts[-1] + counts[-2])
@@ -185,7 +185,7 @@ def _check_conv(conv: Conv, name: str) -> None:
         )
 
 
-def _unit(unit: Unit, architecture: Architecture) -> int:
+def _unit(unit: Unit) -> int:
     total, channels = 0, unit.in_filters
     for number, conv in enumerate(unit.convs, 1):
         _check_conv(conv, f"{unit.name}_conv{number}")

@@ -16,10 +16,6 @@ from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.quantization.qat.layers import fitted
 
-if typing.TYPE_CHECKING:
-    pass
-
-
 # Groups of weights that are pruned together: how many are adjacent along the inputs of a
 # kernel, and (for "2:4") how many of them are kept.
 PATTERNS = ("unstructured", "1x4", "2:4")

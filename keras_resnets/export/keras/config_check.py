@@ -66,7 +66,6 @@ _PLAIN = (*_ARRAYS, _TENSOR, "__bytes__", "__ellipsis__", "__slice__")
 # Nesting of three models in each other; the inputs of a layer are eight levels down.
 _DEEPEST, _DEEPEST_MODEL = 80, 8
 _LONGEST_TEXT = 1000
-_LARGEST = 2**31
 # ResNet-1202 has 5,000 layers. Other networks have up to ten per layer with weights.
 _MOST_CALLS = 10_000
 _CALLS_FOR_EACH, _CALLS_TO_SPARE = 10, 200

@@ -304,7 +304,7 @@ def _fold_scale(
     else:
         bias = bias + by_channel
     arrays = (kernel.astype("float32"), bias.astype("float32"))
-    _give(graph, constants, links, conv, arrays)
+    _give(constants, links, conv, arrays)
     conv.output[0] = node.output[0]
     graph.node.remove(node)
     return True
@@ -319,7 +319,6 @@ def _by_channel(constant: np.ndarray, channels: int) -> np.ndarray | None:
 
 
 def _give(
-    graph: typing.Any,
     constants: Constants,
     links: Links,
     conv: typing.Any,

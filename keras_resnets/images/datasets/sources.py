@@ -400,7 +400,7 @@ def _names(opened: Opened, count: typing.Any) -> tuple[typing.Any, ...]:
         return class_names(max(count or most, 1))
     if count not in (None, len(names)):
         raise InvalidArgument(
-            f"classes must be the {len(names)} of {opened.name}; got {count}"
+            f"classes must be {len(names)}, as in {opened.name}; got {count}"
         )
     return names
 
