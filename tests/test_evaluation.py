@@ -113,7 +113,7 @@ def test_data_that_are_none(tmp_path):
     for path in (tmp_path / "missing.npz", tmp_path / "a.csv"):
         with pytest.raises(InvalidArgument, match="npz file, a folder"):
             evaluation.open_data(path, RAW)
-    with pytest.raises(InvalidArgument, match="found 0 sub-folders"):
+    with pytest.raises(InvalidArgument, match="got 0 sub-folders"):
         evaluation.open_data(tmp_path, RAW)
 
 

@@ -71,7 +71,7 @@ def test_fewer_bits_in_16_are_scaled_where_the_file_says_so_else_refused(
     (tmp_path / "a.pgm").write_bytes(pgm(values, 65535))
     Image.fromarray(values.astype("int32")).save(tmp_path / "b.tif")
     for name in ("a.png", "a.tif", "a.pgm", "b.tif"):
-        with pytest.raises(InvalidArgument, match=rf"0\.\.65535.* end at {most}"):
+        with pytest.raises(InvalidArgument, match=rf"0\.\.65535.* largest is {most}"):
             loaded(tmp_path / name)
 
 
@@ -103,7 +103,7 @@ def test_an_image_that_is_black_is_black(tmp_path):
         (0.2, 0.5, None),
         (0, 255, None),
         (0, 100, None),
-        (0, 30, "end at 30"),
+        (0, 30, "largest is 30"),
         (-1, 1, "floats in 0..1 or 0..255; got -1..1"),
         (0, 4095, "got 0..4095"),
         (0, np.nan, "finite"),
