@@ -213,7 +213,7 @@ def test_calibration_without_a_range(write, tmp_path):
     layer.gamma.assign(0 * layer.gamma)
     layer.beta.assign(0 * layer.beta - 1)
     pictures, path = noise(1, *SHAPE), tmp_path / f"a{ENDINGS[write.__name__]}"
-    with pytest.warns(UserWarning, match="come from 1 images"):
+    with pytest.warns(UserWarning, match="computed from 1 images"):
         report = write(model, path, "int8", calibration=pictures)
     found = open_runner(report.path)(pictures[:1])
     assert np.isfinite(found).all()
