@@ -180,26 +180,19 @@ def _images_in(path: pathlib.Path) -> np.ndarray:
     return images
 
 
-def checked_set(
-    calibration: typing.Any,
-    shape: tuple[int, int, int],
-    preprocessing: "Preprocessing | None" = None,
-    network: "keras.Model | None" = None,
-    fewest: int = FEWEST,
+def collected_set(
+    calibration: typing.Any, shape: tuple[int, int, int], fewest: int = FEWEST
 ) -> CalibrationSet:
-    """Returns a `CalibrationSet` of images that have been checked against a network.
+    """Returns a `CalibrationSet`, whose images are not checked but for their number.
 
     Args:
         calibration: a `CalibrationSet`, or anything that `calibration_checks.collect`
             takes.
         shape: (height, width, channels) of the network; None for an open size.
-        preprocessing: the network's `Preprocessing`; None if it is not known.
-        network: `keras.Model` whose first BN is used to check the images if
-            `preprocessing` is not known; None for no such check.
         fewest: smallest number of images.
 
     Raises:
-        InvalidArgument: see `calibration_checks.check`.
+        InvalidArgument: there are fewer images, or none.
     """
     if calibration is None:
         raise InvalidArgument(
@@ -212,6 +205,32 @@ def checked_set(
         source = "array" if is_array else type(calibration).__name__
         images = calibration_checks.collect(calibration, shape)
         calibration = CalibrationSet(images, source)
+    calibration_checks.check_shape("calibration images", calibration.images, shape)
+    calibration_checks.check_count(len(calibration.images), calibration.source, fewest)
+    return calibration
+
+
+def checked_set(
+    calibration: typing.Any,
+    shape: tuple[int, int, int],
+    preprocessing: "Preprocessing | None" = None,
+    network: "keras.Model | None" = None,
+    fewest: int = FEWEST,
+) -> CalibrationSet:
+    """Returns a `CalibrationSet` of images that have been checked against a network.
+
+    Args:
+        calibration: see `collected_set`.
+        shape: see `collected_set`.
+        preprocessing: the network's `Preprocessing`; None if it is not known.
+        network: `keras.Model` whose first BN is used to check the images if
+            `preprocessing` is not known; None for no such check.
+        fewest: smallest number of images.
+
+    Raises:
+        InvalidArgument: see `calibration_checks.check`.
+    """
+    calibration = collected_set(calibration, shape, fewest)
     calibration_checks.check(
         calibration.images, shape, preprocessing, network, calibration.source, fewest
     )

@@ -23,10 +23,9 @@ from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
-from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
 from keras_resnets.images.calibration import CalibrationSet
-from keras_resnets.images.calibration import checked_set
+from keras_resnets.images.calibration import collected_set
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization import choices
@@ -232,16 +231,16 @@ def _chosen(
     calibration: typing.Any,
     input_size: tuple[int, int] | None,
 ) -> CalibrationSet | None:
-    """Returns the checked calibration set; None if the plan has no static ranges."""
+    """Returns the calibration set; None if the plan has no static ranges."""
     if not number_formats.find(plan.recipe.quantize).calibrated:
         return None
-    reference = prepare.inference_model(model)
-    shape = prepare.input_shape(reference, input_size)
-    preprocessing = provenance.known_preprocessing(model)
+    prepare.check_functional(model, "export")
+    shape = prepare.input_shape(model, input_size)
     # A `CalibrationSet` is small on purpose.
     fewest = 1 if isinstance(calibration, CalibrationSet) else FEWEST
-    chosen = checked_set(calibration, shape, preprocessing, fewest=fewest)
+    chosen = collected_set(calibration, shape, fewest)
     if plan.layers:
+        reference = prepare.inference_model(model)
         plan.check_network(model.name, prepare.all_layers(reference))
         operators.check_model(reference)
     return chosen

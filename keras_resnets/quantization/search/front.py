@@ -23,9 +23,8 @@ from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
-from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import CalibrationSet
-from keras_resnets.images.calibration import checked_set
+from keras_resnets.images.calibration import collected_set
 from keras_resnets.io import files
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
@@ -158,7 +157,7 @@ def find_front(
         plan, fingerprint=fingerprint(prepare.all_layers(reference))
     )
     shape = prepare.input_shape(reference, input_size)
-    chosen = checked_set(calibration, shape, provenance.known_preprocessing(model))
+    chosen = collected_set(calibration, shape)
     ready = session.make_ready(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )

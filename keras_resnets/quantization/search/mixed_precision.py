@@ -21,9 +21,8 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.runner import TFLiteRunner
-from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import CalibrationSet
-from keras_resnets.images.calibration import checked_set
+from keras_resnets.images.calibration import collected_set
 from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
@@ -217,8 +216,7 @@ def find_mix(
     reference = prepare.inference_model(model)
     operators.check_model(reference)
     shape = prepare.input_shape(reference, input_size)
-    preprocessing = provenance.known_preprocessing(model)
-    chosen = checked_set(calibration, shape, preprocessing)
+    chosen = collected_set(calibration, shape)
     ready = session.make_ready(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
