@@ -378,15 +378,11 @@ def _export(asked: Options) -> None:
             model, source, asked, None if chosen is None else chosen.images
         )
         output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
-        data = asked.evaluate and network.open_labelled(
-            asked.evaluate, model, seed=asked.seed
-        )
+        data = quantize.labelled(asked.evaluate, model, asked.seed)
         exported = network.with_heatmap(model) if asked.heatmap else model
         report = _make(asked, exported, path, images, chosen)
         network.say_export(report, "calibration" if chosen else "synthetic")
-        if data:
-            threads = asked.threads or 2
-            network.say_figures(model, report, data, threads, asked.logits)
+        network.say_figures(model, report, data, asked.threads or 2, asked.logits)
         if photo is not None and asked.predict is not None:
             say(reports.top_five(model, report, photo, asked.predict))
 

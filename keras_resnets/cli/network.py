@@ -385,19 +385,21 @@ def say_export(report: "ExportReport", images: str) -> None:
 def say_figures(
     model: "keras.Model",
     report: "ExportReport",
-    data: "Labelled",
+    data: "Labelled | None",
     threads: int,
     logits: bool = False,
 ) -> None:
-    """Evaluates a file and its model on labelled images, and prints both figures.
+    """Evaluates a file and its model on labelled images, if any; prints both figures.
 
     Args:
         model: the network.
         report: report of the exporter.
-        data: labelled images.
+        data: labelled images, or None.
         threads: threads of the file's runtime.
         logits: whether the outputs of the file are logits.
     """
+    if data is None:
+        return
     from keras_resnets.cli import reports
     from keras_resnets.images.multi_label import THRESHOLD
     from keras_resnets.quantization import accuracy

@@ -1,6 +1,7 @@
 """`keras-resnets qat`: quantization-aware training, and the TFLite file."""
 
 import dataclasses
+import functools
 import pathlib
 import shlex
 import sys
@@ -51,19 +52,20 @@ class Options(network.Network, network.Output, tuning.Tuning):
     threads: int
     evaluate: str | None
 
-    def quantization(self) -> plans.PrecisionPlan:
-        """Returns the `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
+    @functools.cached_property
+    def precision_plan(self) -> plans.PrecisionPlan:
+        """The `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
         if self.plan is not None:
             plan = plans.PrecisionPlan.read(self.plan)
         else:
             plan = plans.PrecisionPlan.of(self.recipe or quantize.DEFAULT)
-        quantize.check_steps(self, plan.recipe)
+        quantize.check_steps(self.rounding, self.rounding_steps, plan.recipe)
         return plan.with_rounding(self.rounding, self.rounding_steps)
 
     @property
     def ending(self) -> str:
         """The end of the default path."""
-        return f"{quantize.plan_word(self.quantization())}_qat.tflite"
+        return f"{quantize.plan_word(self.precision_plan)}_qat.tflite"
 
     def check_free(self) -> None:
         """Raises `InvalidArgument` for a file or a run that exists."""
@@ -77,7 +79,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
         super().__post_init__()
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan contains its recipe: leave out --recipe")
-        plan = self.quantization().for_training()
+        plan = self.precision_plan.for_training()
         plan.check_storage(plan.stored(self.storage, self.prefer))
         if self.engine == "native":
             return
@@ -163,13 +165,13 @@ def _qat(asked: Options) -> None:
 
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
-        plan_files.check_place(path, asked.quantization(), asked.overwrite)
+        plan_files.check_place(path, asked.precision_plan, asked.overwrite)
         model, _, _ = network.build_one_class(asked, "qat")
-        data = quantize.labelled(asked, model)
+        data = quantize.labelled(asked.evaluate, model, asked.seed)
         make = _natively if asked.engine == "native" else _by_tfmot
         report = make(asked, model, path)
         network.say_export(report, "training")
-        quantize.say_accuracy(asked, model, report, data)
+        network.say_figures(model, report, data, asked.threads)
 
 
 def _run_of(asked: Options, path: str | pathlib.Path) -> str | pathlib.Path:
@@ -198,7 +200,7 @@ def _natively(
     recipe = training_recipes.get_recipe(
         "qat", **{name: value for name, value in changes.items() if value is not None}
     )
-    plan = asked.quantization()
+    plan = asked.precision_plan
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)

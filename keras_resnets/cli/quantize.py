@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import typing
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     @property
     def ending(self) -> str:
         """The end of the default path."""
-        return f"{plan_word(self.precision_plan())}.tflite"
+        return f"{plan_word(self.precision_plan)}.tflite"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,19 +79,20 @@ class Options(network.Network, network.Output, calibration.Calibration):
             )
         if self.recipe is not None and self.plan is not None:
             raise InvalidArgument("a plan contains its recipe: leave out --recipe")
-        plan = self.precision_plan()
+        plan = self.precision_plan
         plan.check_storage(plan.stored(self.storage, self.prefer))
         engine = plan.check_engine(self.engine)
         choices.check_method(self.method, engine)
         choices.check_rounding(self.rounding, engine, plan.recipe)
-        check_steps(self, plan.recipe)
+        check_steps(self.rounding, self.rounding_steps, plan.recipe)
         if is_calibrated(plan) and self.data is None:
             raise InvalidArgument(
                 f"{plan.recipe.name} requires calibration images: give --data IMAGES"
             )
 
+    @functools.cached_property
     def precision_plan(self) -> plans.PrecisionPlan:
-        """Returns the `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
+        """The `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
         if self.plan is not None:
             return plans.PrecisionPlan.read(self.plan)
         return plans.PrecisionPlan.of(self.recipe or DEFAULT)
@@ -101,42 +103,16 @@ def plan_word(plan: plans.PrecisionPlan) -> str:
     return f"_{plan.recipe.name}{'_mixed' if plan.layers else ''}"
 
 
-class Rounded(typing.Protocol):
-    """The record of a command that rounds kernels."""
-
-    @property
-    def rounding(self) -> str | None:
-        """The rounding, or None for the recipe's."""
-
-    @property
-    def rounding_steps(self) -> int | None:
-        """The steps of learned rounding, or None for the default."""
-
-
-def check_steps(asked: Rounded, recipe: recipes.Recipe) -> None:
+def check_steps(
+    rounding: str | None, steps: int | None, recipe: recipes.Recipe
+) -> None:
     """Raises `InvalidArgument` for --rounding-steps without learned rounding."""
-    rounding = asked.rounding or recipe.rounding
-    if asked.rounding_steps is not None and rounding != "learned":
+    rounding = rounding or recipe.rounding
+    if steps is not None and rounding != "learned":
         raise InvalidArgument(
             f"--rounding-steps requires --rounding learned; {recipe.name} uses "
             f"--rounding {rounding}"
         )
-
-
-class Compared(typing.Protocol):
-    """The record of a command that compares its file with the network."""
-
-    @property
-    def evaluate(self) -> str | None:
-        """The labelled images to compare on, or None."""
-
-    @property
-    def seed(self) -> int:
-        """The seed of their choice."""
-
-    @property
-    def threads(self) -> int:
-        """The threads of LiteRT."""
 
 
 def is_calibrated(plan: plans.PrecisionPlan) -> bool:
@@ -317,11 +293,11 @@ def _quantize(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
 
-        plan = asked.precision_plan()
+        plan = asked.precision_plan
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
-        data = labelled(asked, model)
+        data = labelled(asked.evaluate, model, asked.seed)
         chosen = None
         if is_calibrated(plan):
             chosen = calibration.choose(asked, model, fewest=1)
@@ -351,7 +327,7 @@ def _quantize(asked: Options) -> None:
             metadata=bool(asked.metadata),
         )
         network.say_export(report, "calibration" if chosen else "synthetic")
-        say_accuracy(asked, model, report, data, asked.logits)
+        network.say_figures(model, report, data, asked.threads, asked.logits)
 
 
 def make_file(
@@ -384,20 +360,6 @@ def make_file(
         )
 
 
-def labelled(asked: Compared, model: "keras.Model") -> "Labelled | None":
+def labelled(source: str | None, model: "keras.Model", seed: int) -> "Labelled | None":
     """Opens the labelled images of `--evaluate`; None without the option."""
-    if asked.evaluate is None:
-        return None
-    return network.open_labelled(asked.evaluate, model, seed=asked.seed)
-
-
-def say_accuracy(
-    asked: Compared,
-    model: "keras.Model",
-    report: "ExportReport",
-    data: "Labelled | None",
-    logits: bool = False,
-) -> None:
-    """Prints the accuracy of a file on the labelled images, if there are any."""
-    if data is not None:
-        network.say_figures(model, report, data, asked.threads, logits)
+    return None if source is None else network.open_labelled(source, model, seed=seed)
