@@ -199,7 +199,7 @@ def test_features_of_weights_without_a_classifier(folder, capsys):
     model = keras_resnets.create_model("resnet8", include_top=False)
     model.save_weights("a.weights.h5")
     words = ["export", "onnx", "--model", "resnet8", "--weights", "a.weights.h5"]
-    assert "holds no classifier" in refused(*words, capsys=capsys)
+    assert "contains no classifier" in refused(*words, capsys=capsys)
     code, out, err = run(*words, "--features", "stage2", capsys=capsys)
     assert code == 0 and "note" not in out and "features" in out, err
     assert "resnet8.onnx" in names(folder)

@@ -172,7 +172,7 @@ def test_passports_of_other_files(files, tmp_path):
 
 def test_a_file_under_the_passports_name_is_not_lost(tmp_path):
     (tmp_path / "a.tflite.json").write_text('{"mine": 1}')
-    with pytest.raises(InvalidArgument, match="a.tflite.json is no passport"):
+    with pytest.raises(InvalidArgument, match="a.tflite.json is not a passport"):
         to_tflite(keras_resnets.create_model("resnet8"), tmp_path / "a.tflite")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.tflite.json"]
     assert (tmp_path / "a.tflite.json").read_text() == '{"mine": 1}'

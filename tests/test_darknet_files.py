@@ -85,7 +85,7 @@ def test_without_a_head(files, features):
         create_model("darknet53", weights=path, classes=3, **AXES)
     with pytest.warns(NewHead, match="its classifier has 10 classes; the model's, wi"):
         create_model("darknet53", weights=folder / "whole.weights", classes=3, **AXES)
-    with pytest.raises(WeightsError, match="holds no classifier"):
+    with pytest.raises(WeightsError, match="contains no classifier"):
         create_model("darknet53", weights=path, **AXES)
 
 
@@ -117,7 +117,7 @@ def test_other_channels(files):
 def test_numbers_that_are_no_weights(files):
     _, body, folder = files
     path = folder / "bad.weights"
-    for value, words in ((np.nan, "stem_bn/beta holds NaN"), (-1, "below 0")):
+    for value, words in ((np.nan, "stem_bn/beta contains NaN"), (-1, "below 0")):
         place = 20 if value != -1 else 20 + 4 * 3 * 2
         changed = bytearray(body)
         changed[place : place + 4] = np.float32(value).tobytes()

@@ -46,11 +46,11 @@ NO_PYTHON = {
     "no format": (lambda f: program(f, "\0" * 64), "which cannot be run"),
     "another program": (
         lambda f: program(f, "#!/bin/sh\necho no such option >&2; exit 2\n"),
-        "is no Python (it printed 'no such option')",
+        "is not Python (it printed 'no such option')",
     ),
     "one that is silent": (
         lambda f: program(f, "#!/bin/sh\n"),
-        "is no Python (it printed 'nothing')",
+        "is not Python (it printed 'nothing')",
     ),
     "a Python without the package": (
         lambda f: program(f, f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n'),
@@ -86,7 +86,7 @@ def test_a_variable_that_names_no_arm64_python(tmp_path, monkeypatch):
     row = targets.find("raspberry-pi")
     monkeypatch.setattr(rows.shutil, "which", lambda name: name)
     monkeypatch.setenv("KERAS_RESNETS_ARM64", str(tmp_path / "none"))
-    assert "which is no folder" in row.missing()
+    assert "which is not a folder" in row.missing()
     monkeypatch.setenv("KERAS_RESNETS_ARM64", str(tmp_path))
     assert "which has no usr/bin/python3.11" in row.missing()
     for name in row.holds:
@@ -123,7 +123,7 @@ def test_names_as_people_type_them():
 
 
 PLACES = {
-    "of others": ("others", "exists and is no folder with a report.json"),
+    "of others": ("others", "exists and is not a folder with a report.json"),
     "ours": ("ours", "exists; --overwrite"),
     "a file": ("file", "the output of deploy is a folder"),
     "no parent": ("none/out", "there is no folder"),

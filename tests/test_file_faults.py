@@ -95,10 +95,10 @@ VERIFIED = (
 OPENED = (
     ("cut_a.tflite", "it points to byte"),
     ("cut_a.onnx", "bytes too late"),
-    ("cut_a.keras", "is no .keras file"),
+    ("cut_a.keras", "is not a .keras file"),
     ("empty_a.tflite", "it is empty"),
     ("empty_a.onnx", "it is empty"),
-    ("empty_a.keras", "is no .keras file"),
+    ("empty_a.keras", "is not a .keras file"),
     ("no_variables", "it has no variables/variables.index"),
     ("cut_graph", "bytes too late"),
     ("folder", "without a saved_model.pb"),
@@ -168,6 +168,6 @@ def test_a_passport_without_what_is_read(files, capsys):
     try:
         place.write_text(json.dumps({"sha256": whole["sha256"], "format": "onnx"}))
         line = refused(files, "inspect", "a.onnx", capsys=capsys)
-        assert "is no passport: it lacks quantize, recipe" in line
+        assert "is not a passport: it lacks quantize, recipe" in line
     finally:
         place.write_text(json.dumps(whole))

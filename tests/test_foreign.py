@@ -133,7 +133,7 @@ def test_misfits_are_listed():
         )
     with pytest.raises(WeightsError, match="80 missing"):
         loaded("resnet34", tensors, **options)
-    with pytest.raises(WeightsError, match="named in no known way"):
+    with pytest.raises(WeightsError, match="names of a known library"):
         loaded("resnet18", {"a.weight": np.ones(3)}, **options)
 
 

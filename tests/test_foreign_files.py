@@ -67,7 +67,7 @@ def test_a_new_classifier_is_said(foreign_files):
                 input_shape=drawn.PICTURES[1:],
                 **catalogue.OURS,
             )
-        with pytest.raises(WeightsError, match="holds no classifier"):
+        with pytest.raises(WeightsError, match="contains no classifier"):
             built(foreign_files / name)
 
 

@@ -420,7 +420,7 @@ def test_arrays_are_read_as_numpy_reads_them(save, tmp_path):
 def test_lies_that_only_a_text_says(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("é", "latin-1")
-    with pytest.raises(InvalidArgument, match="must be it; .*no text in UTF-8"):
+    with pytest.raises(InvalidArgument, match="must be it; .*not text in UTF-8"):
         untrusted.read_text(path, "it")
     with pytest.raises(InvalidArgument, match="cannot be read: No such file"):
         untrusted.read_text(tmp_path / "none", "it")

@@ -158,7 +158,7 @@ def test_a_savedmodels_variables_are_those_of_its_files(files, tmp_path):
     data = "variables/variables.data-00000-of-00001"
     for name, said in (
         (data, "bytes behind the end of its file"),
-        ("variables/variables.index", "no list of variables"),
+        ("variables/variables.index", "not a list of variables"),
         ("saved_model.pb", "bytes too late"),
     ):
         folder = shutil.copytree(whole, tmp_path / name.replace("/", "_"))
@@ -398,7 +398,7 @@ TEXTS = (
     ("[" * 100_000, "nested"),
     ('{"a":' * 5000 + "1" + "}" * 5000, "nested"),
     ('{"sha256": "a", "sha256": "b"}', "duplicate key"),
-    ('{"sha256": NaN}', "NaN is no number"),
+    ('{"sha256": NaN}', "NaN is not a number"),
     ("7", "it is a list, text or number"),
     (" " * (5 << 20), "bytes at most"),
 )
@@ -431,14 +431,14 @@ def test_a_folder_is_replaced_if_it_holds_a_savedmodel_alone(
     refused(tmp_path / "nowhere", "is a link")
     for place in ("thesis.txt", "variables/notes", "assets/photo.jpg"):
         (folder / place).write_text("mine")
-        refused(folder, f"holds '{place}' besides its own")
+        refused(folder, f"contains '{place}' besides its own")
         (folder / place).unlink()
     (folder / "variables" / "runs").mkdir()
-    refused(folder, "holds 'variables/runs'")
+    refused(folder, "contains 'variables/runs'")
     (folder / "variables" / "runs").rmdir()
     (folder / "fingerprint.pb").unlink()
     (folder / "fingerprint.pb").symlink_to(files / "a.onnx")
-    refused(folder, "holds 'fingerprint.pb'")
+    refused(folder, "contains 'fingerprint.pb'")
     (folder / "fingerprint.pb").unlink()
     monkeypatch.setenv("HOME", str(folder))
     refused(folder, "the current or the home folder")
@@ -467,7 +467,7 @@ def test_a_file_that_came_meanwhile_is_kept(files, tmp_path):
 
     folder = shutil.copytree(files / "saved", tmp_path / "a")
     with (
-        pytest.raises(InvalidArgument, match="holds 'new.txt'"),
+        pytest.raises(InvalidArgument, match="contains 'new.txt'"),
         atomic.atomic_folder(folder, FORMATS["saved_model"].folder) as temporary,
     ):
         (temporary / "saved_model.pb").write_text("other")

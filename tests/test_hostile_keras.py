@@ -192,7 +192,7 @@ LIES = {
     "texts": (lambda f: replaced(f, data=np.array([b"a"] * 5)), "string"),
     "compound": (lambda f: replaced(f, data=np.zeros(5, "f4,f4")), "compound"),
     "complex": (lambda f: replaced(f, data=np.zeros(5, "c8")), "compl|compound"),
-    "whole": (lambda f: replaced(f, data=np.zeros(5, "i8")), "holds int64"),
+    "whole": (lambda f: replaced(f, data=np.zeros(5, "i8")), "contains int64"),
     "logical": (lambda f: replaced(f, data=np.zeros(5, "?")), "enumerated"),
     "references": (
         lambda f: replaced(f, data=[f.ref] * 5, dtype=h5py.ref_dtype),
@@ -216,8 +216,11 @@ LIES = {
         "external link",
     ),
     "soft loop": (lambda f: linked(f, h5py.SoftLink(f"/{BIAS}")), "external link"),
-    "hard loop": (lambda f: f.__setitem__("layers/x", f["layers"]), "holds elsewhere"),
-    "shared": (lambda f: linked(f, f["layers/dense/vars/0"]), "holds elsewhere"),
+    "hard loop": (
+        lambda f: f.__setitem__("layers/x", f["layers"]),
+        "contains elsewhere",
+    ),
+    "shared": (lambda f: linked(f, f["layers/dense/vars/0"]), "contains elsewhere"),
     "deep": (deep, "deep"),
     "lzf": (lambda f: replaced(f, data=np.zeros(5), compression="lzf"), "lzf"),
     "never written": (lambda f: replaced(f, shape=(5,), dtype="f4"), "never written"),
@@ -226,10 +229,10 @@ LIES = {
         "not in the file",
     ),
     "bombs": (bombs, "not in the file"),
-    "notes of numbers": (lambda f: f.attrs.update({metadata.KEY: [1, 2]}), "no text"),
+    "notes of numbers": (lambda f: f.attrs.update({metadata.KEY: [1, 2]}), "not text"),
     "notes of bytes": (
         lambda f: f.attrs.update({metadata.KEY: np.void(b"\xff")}),
-        "no text",
+        "not text",
     ),
     "deep notes": (lambda f: f.attrs.update({metadata.KEY: "[" * 30_000}), "deeply"),
 }
@@ -582,7 +585,7 @@ def test_values_of_a_model_must_fit_and_be_finite(files, tmp_path):
         (lambda f: replaced(f, data=[np.nan] * 5), "NaN or infinite"),
         (lambda f: replaced(f, data=[1.0] * 4), "do not fit its head|has .* values"),
         (lambda f: f.pop("layers/dense/vars"), "do not fit its head|has .* values"),
-        (lambda f: f.create_dataset("layers/x", data=[1.0]), "is no group"),
+        (lambda f: f.create_dataset("layers/x", data=[1.0]), "is not a group"),
         (lambda f: linked(f, h5py.ExternalLink("x", "/")), "external link"),
     ):
         with pytest.raises(WeightsError, match=message):
@@ -597,14 +600,14 @@ def test_values_of_a_model_must_fit_and_be_finite(files, tmp_path):
     [
         (lambda n: n["axes"].update(depths=[3000] * 3), "records axes.*got 3000"),
         (lambda n: n["axes"].update(filters=[10**6] * 3), "records axes"),
-        (lambda n: n["axes"].update(filters=[900] * 3), "of about .*; it holds"),
+        (lambda n: n["axes"].update(filters=[900] * 3), "of about .*; it contains"),
         (lambda n: n["axes"].update(bn_epsilon="x"), "bn_epsilon must"),
         (lambda n: n["axes"].update(bn_epsilon=1e300), "bn_epsilon must"),
         (lambda n: n["axes"].update(bn_epsilon=float("inf")), "the number Infinity"),
-        (lambda n: n["axes"].update(nonsense=1), "no axis"),
+        (lambda n: n["axes"].update(nonsense=1), "not an axis"),
         (lambda n: n["axes"].update(depths="abc"), "depths must"),
-        (lambda n: n["axes"].update({"\x1b[2J": 1}), "no axis"),
-        (lambda n: n.update(axes=[1]), "axes is no JSON object"),
+        (lambda n: n["axes"].update({"\x1b[2J": 1}), "not an axis"),
+        (lambda n: n.update(axes=[1]), "axes is not a JSON object"),
         (lambda n: n.pop("labels"), "labels"),
         (lambda n: n.update(labels=7), "labels must be null"),
         (lambda n: n.update(labels=[["a"]]), "labels must be null"),

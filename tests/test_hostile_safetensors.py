@@ -45,8 +45,8 @@ def test_names_and_shapes_that_a_network_is_looked_for_in(record_property):
         ("a long name", "500 printable characters"),
         ("an escape for a name", r"\x1b]0;owned\x07"),
         ("metadata of 100 MB", "up to 8,000,000 are read"),
-        ("metadata of numbers", "no table of texts"),
-        ("a long number type", "numbers of no type"),
+        ("metadata of numbers", "not a table of strings"),
+        ("a long number type", "unknown dtype"),
         ("overlap", "overlap"),
         ("a hole", "have a hole"),
         ("before the file", "two data_offsets"),
@@ -72,7 +72,7 @@ def test_honest_headers(tmp_path):
     assert len(found) == 20_002 and found["none"].shape == (3, 0)
     assert all(found[f"w{n}"] == n for n in range(20_000))
     assert found.metadata["notes"].startswith("\u00e9\n")
-    with pytest.raises(WeightsError, match="eights holds F8_E4M3"):
+    with pytest.raises(WeightsError, match="eights contains F8_E4M3"):
         found["eights"]
 
 

@@ -98,10 +98,10 @@ def test_many_damaged_answers(cache, record_property, capsys):
     [
         ("ftp://127.0.0.1/a.pth", "https and http addresses alone"),
         ("file:///etc/passwd", "https and http addresses alone"),
-        ("http://me:secret@127.0.0.1/a.pth", "name or password are not taken"),
-        ("http://[::1", "no address of a file"),
+        ("http://me:secret@127.0.0.1/a.pth", "user name or password are not supported"),
+        ("http://[::1", "not the address of a file"),
         ("http:///a.pth", "https and http addresses alone"),
-        ("http://127.0.0.1:99999/a", "no address of a file"),
+        ("http://127.0.0.1:99999/a", "not the address of a file"),
         ("a.pth", "https and http addresses alone"),
         ("", "https and http addresses alone"),
         ("http://127.0.0.1/\x1b[2J\n", "was not downloaded"),
@@ -270,7 +270,7 @@ def test_the_first_download_is_pinned(record, site, cache):
 def test_a_pin_that_is_damaged(text, record, cache):
     cache.mkdir()
     store.pin_of(record).write_text(text)
-    with pytest.raises(WeightsError, match="is no record of a download") as caught:
+    with pytest.raises(WeightsError, match="is not the record of a download") as caught:
         store.fetch(record)
     assert str(caught.value).isprintable()
 

@@ -79,7 +79,7 @@ def test_a_pickle_changes_nothing_of_this_process(tmp_path):
         ("EXT1", "EXT1"),
         ("PERSID", "PERSID"),
         ("NEWOBJ", "calls"),
-        ("items of a tensor", "no dict"),
+        ("items of a tensor", "outside of a dict"),
         ("zero strides", "share their numbers"),
         ("an offset", "outside its 16 bytes"),
         ("1,000 views of a storage", "share their numbers"),

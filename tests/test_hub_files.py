@@ -57,7 +57,7 @@ def test_a_whole_classifier(name, foreign_files):
 
 def test_a_backbone_alone(foreign_files):
     path = foreign_files / "hub/resnet_vd_18" / "model.weights.h5"
-    with pytest.raises(WeightsError, match="holds no classifier"):
+    with pytest.raises(WeightsError, match="contains no classifier"):
         built(path, "hub/resnet_vd_18")
     whole = built(foreign_files / "hub/resnet_vd_18", "hub/resnet_vd_18")
     body = built(path, "hub/resnet_vd_18", include_top=False)

@@ -108,7 +108,7 @@ def test_csv_as_programs_write_it(tmp_path, text, names, labels):
         ),
         ("file,x,y\n,1,0\n", "has no file name"),
         ("file,x,y,split\na.png,1,0,often\n", "has 'often'"),
-        ("file,x,y\na.png,1,0\n".encode("utf-16"), "no text in UTF-8"),
+        ("file,x,y\na.png,1,0\n".encode("utf-16"), "not text in UTF-8"),
     ],
     ids=range(11),
 )

@@ -195,7 +195,7 @@ def test_weights_of_an_architecture_tell_its_axes(tmp_path):
     [
         (5, {}, "must be a string of list_models.* or an Architecture; got 5"),
         ("wide", {"weights": "cifar10"}, "no public weights for an Architecture that"),
-        ("wide", {"depth": 3}, "'depth' is no axis.*did you mean depths"),
+        ("wide", {"depth": 3}, "'depth' is not an axis.*did you mean depths"),
         (
             "wide",
             {"depths": (10**6,) * 3},

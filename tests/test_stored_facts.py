@@ -91,7 +91,7 @@ def test_the_classes_are_those_of_our_own_files(name, work):
 
 def test_no_head_is_not_made_up(work, capsys):
     checkpoint("bare.safetensors", classes=None)
-    with pytest.raises(WeightsError, match="holds no classifier.*classes=N"):
+    with pytest.raises(WeightsError, match="contains no classifier.*classes=N"):
         create_model(NET, weights="bare.safetensors")
     with pytest.warns(NewHead, match="it has no classifier"):
         create_model(NET, weights="bare.safetensors", classes=4)
@@ -99,7 +99,7 @@ def test_no_head_is_not_made_up(work, capsys):
     assert bare.output_shape[-1] == 64
     words = ["convert", NET, "bare.safetensors", "a.keras"]
     for more in ((), ("--classes", 4)):
-        assert "holds no classifier" in refused(*words, *more, capsys=capsys)
+        assert "contains no classifier" in refused(*words, *more, capsys=capsys)
 
 
 @pytest.mark.parametrize(

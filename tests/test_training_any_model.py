@@ -240,7 +240,7 @@ def test_what_the_user_froze_stays_so(tmp_path):
     }
     assert flags == [layer.trainable for layer in anatomy.all_layers(model)]
     assert not trunk.get_layer("conv2").bias.trainable
-    with pytest.raises(InvalidArgument, match="holds a run with another network"):
+    with pytest.raises(InvalidArgument, match="contains a run with another network"):
         recipe = short("cifar_cosine", 2, frozen_epochs=1)
         fit(tmp_path, nested(), recipe, resume=True)
 

@@ -65,7 +65,7 @@ WRONG = {
     '{"cat": true, "dog": 1, "owl": 2}': "a number above 0; that of cat is True",
     '{"cat": 1, "dog": 1, "owl": 2, "cat": 3}': "cat has more than one weight",
     "[1, 2, 3]": "must contain an object of classes and weights",
-    '{"cat": 1,': "is no JSON: ",
+    '{"cat": 1,': "is not JSON: ",
     "cat,1\ndog,-1\nowl,2": "a number above 0; that of dog is '-1'",
     "cat,1\ndog,2,3\nowl,2": "must have two columns, class and weight; a row is "
     "'dog,2,3'",

@@ -37,7 +37,7 @@ def _holds_several(path: pathlib.Path) -> bool:
 
     if path.suffix != NPY or not os.path.isfile(path):
         return False
-    with decoding(f"{printable(str(path))} is no readable image"):
+    with decoding(f"{printable(str(path))} is not a readable image"):
         return channel_files.read_npy(path).ndim == 4
 
 

@@ -61,7 +61,7 @@ def unusable_folder(variable: str, names: Sequence[str]) -> str | None:
     missing = [name for name in names if not (folder / name).exists()]
     if not missing:
         return None
-    reason = f"has no {missing[0]}" if folder.is_dir() else "is no folder"
+    reason = f"has no {missing[0]}" if folder.is_dir() else "is not a folder"
     return (
         f"{variable} must name a folder with {', '.join(names)}; got {shown(value)}, "
         f"which {reason}"
@@ -96,5 +96,5 @@ def _lacks(path: str, modules: tuple[str, ...]) -> str | None:
     words = done.stdout.split()
     if done.returncode or words[:1] != ["missing"]:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        return f"is no Python (it printed {printable(last, 100)!r})"
+        return f"is not Python (it printed {printable(last, 100)!r})"
     return f"has no {', '.join(words[1:])}" if words[1:] else None

@@ -48,7 +48,7 @@ def check_place(path: str | os.PathLike[str]) -> None:
         passport_text.loaded(place)["sha256"]
     except (OSError, InvalidArgument, KeyError, TypeError):
         raise InvalidArgument(
-            f"{place} is no passport and would be replaced by one: move it away"
+            f"{place} is not a passport and would be replaced by one: move it away"
         ) from None
 
 

@@ -36,22 +36,26 @@ def parse(place: pathlib.Path) -> dict[str, Any]:
     """
     content = loaded(place)
     if not isinstance(content, dict):
-        raise InvalidArgument(f"{place} is no passport: it is a list, text or number")
+        raise InvalidArgument(
+            f"{place} is not a passport: it is a list, text or number"
+        )
     missing = [key for key in _KINDS if key not in content]
     if missing:
-        raise InvalidArgument(f"{place} is no passport: it lacks {', '.join(missing)}")
+        raise InvalidArgument(
+            f"{place} is not a passport: it lacks {', '.join(missing)}"
+        )
     for key, (kind, is_fine) in _KINDS.items():
         if not is_fine(content[key]):
             shown = printable(json.dumps(content[key]), 60)
             raise InvalidArgument(
-                f"{place} is no passport: {key} must be {kind}; it is {shown}"
+                f"{place} is not a passport: {key} must be {kind}; it is {shown}"
             )
     try:
         if content["preprocessing"] is not None:
             Preprocessing(**content["preprocessing"])
     except (InvalidArgument, TypeError, ValueError) as error:
         raise InvalidArgument(
-            f"{place} is no passport: preprocessing: {printable(str(error), 150)}"
+            f"{place} is not a passport: preprocessing: {printable(str(error), 150)}"
         ) from None
     return content
 
@@ -68,7 +72,7 @@ def loaded(place: pathlib.Path) -> Any:
     size = place.stat().st_size
     if size > _LARGEST:
         raise InvalidArgument(
-            f"{place} is no passport: one has {_LARGEST:,} bytes at most; this has "
+            f"{place} is not a passport: one has {_LARGEST:,} bytes at most; this has "
             f"{size:,}"
         )
     try:
@@ -78,7 +82,7 @@ def loaded(place: pathlib.Path) -> Any:
         return json.loads(text, object_pairs_hook=_only_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(
-            f"{place} is no passport: {printable(str(error), 150)}"
+            f"{place} is not a passport: {printable(str(error), 150)}"
         ) from None
 
 
@@ -102,7 +106,7 @@ def _only_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _is_text(value: Any) -> bool:

@@ -207,7 +207,7 @@ def check_finite(model: keras.Model) -> None:
             values = keras.ops.convert_to_numpy(variable)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise InvalidArgument(
-                    f"weights must be finite; {variable.path} of {model.name} holds NaN "
+                    f"weights must be finite; {variable.path} of {model.name} contains NaN "
                     "or infinity"
                 )
 

@@ -69,7 +69,7 @@ class Message:
                 key, place = self._varint(place - 1)
             number, kind = key >> 3, key & 7
             if not number:
-                raise Damaged(f"byte {place - 1:,} is no field of a message")
+                raise Damaged(f"byte {place - 1:,} is not a field of a message")
             if kind == _VARINT:
                 value, place = self._varint(place)
             elif kind == _BYTES:
@@ -82,7 +82,7 @@ class Message:
                 begin, place = place, place + (8 if kind == _EIGHT else 4)
                 value = Message(content, begin, place, left)
             else:
-                raise Damaged(f"byte {place - 1:,} is no field of a message")
+                raise Damaged(f"byte {place - 1:,} is not a field of a message")
             if place > end:
                 raise Damaged(f"field {number} ends {place - end:,} bytes too late")
             yield number, value

@@ -89,7 +89,7 @@ def check_replaceable(path: pathlib.Path, own: Sequence[str]) -> None:
         raise InvalidArgument(f"{path} is a link: name the folder that it leads to")
     if not path.is_dir() or not (path / own[0]).is_file():
         raise InvalidArgument(
-            f"{path} exists and is no folder with a {own[0]}: it is not replaced"
+            f"{path} exists and is not a folder with a {own[0]}: it is not replaced"
         )
     whole = path.resolve()
     homes = [pathlib.Path.cwd(), pathlib.Path(os.path.expanduser("~")).resolve()]
@@ -102,7 +102,7 @@ def check_replaceable(path: pathlib.Path, own: Sequence[str]) -> None:
     foreign = next(_foreign(path, path, own), None)
     if foreign is not None:
         raise InvalidArgument(
-            f"{path} holds {printable(foreign, 80)!r} besides its own files "
+            f"{path} contains {printable(foreign, 80)!r} besides its own files "
             f"({', '.join(own)}): it is not replaced"
         )
 

@@ -185,7 +185,7 @@ def _check_list(file: IO[bytes], size: int) -> None:
     tail = file.read()
     at = tail.rfind(_END)
     if at < 0:
-        raise InvalidArgument("it is no archive, or breaks off")
+        raise InvalidArgument("it is not an archive, or breaks off")
     length = int.from_bytes(tail[at + 12 : at + 16], "little")
     # In large archives the 64-bit record and its locator precede it.
     before = tail[max(0, at - 76) : at]

@@ -56,7 +56,7 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) ->
             raise OSError(f"it has more than {most / 2**20:.0f} MB")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        reason = "it is no text in UTF-8"
+        reason = "it is not text in UTF-8"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
     raise InvalidArgument(
@@ -95,7 +95,7 @@ def parse_json(
         if isinstance(error, json.JSONDecodeError) and _has_spare_comma(error):
             reason = f"a comma too many in front of line {error.lineno}'s bracket"
     raise InvalidArgument(
-        f"{printable(str(path))} is no JSON: {reason}; it must be {what}"
+        f"{printable(str(path))} is not JSON: {reason}; it must be {what}"
     )
 
 

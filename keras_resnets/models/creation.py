@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
     from keras_resnets.graph.provenance import Provenance
 
 # The name of an architecture that no variant has, in messages about its weights.
-_UNNAMED = "an Architecture that is no variant's"
+_UNNAMED = "an Architecture that is not a variant's"
 
 
 def create_model(
@@ -282,7 +282,7 @@ def _no_head(
             "of classes out, or train a new classifier (keras-resnets train)"
         )
     return (
-        f"{source.path} holds no classifier, and a new one has random values: train it "
+        f"{source.path} contains no classifier, and a new one has random values: train it "
         "(keras-resnets train; create_model takes classes=N for it), or leave the top "
         "out (include_top=False)"
     )
@@ -363,6 +363,6 @@ def _as_trained(
     if source.count is not None and after > max(before, 2 * source.count + 1_000_000):
         raise WeightsError(
             f"{source.path} records axes of a network of about {after:,} parameters; it "
-            f"holds {source.count:,}"
+            f"contains {source.count:,}"
         )
     return trained

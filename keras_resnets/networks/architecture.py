@@ -330,7 +330,7 @@ class Architecture:
         if unknown:
             raise InvalidArgument(
                 "; ".join(
-                    f"{shown(name)} is no axis of an architecture"
+                    f"{shown(name)} is not an axis of an architecture"
                     f"{self._hint(name, changes[name], names)}"
                     for name in unknown
                 )

@@ -244,7 +244,7 @@ class PrecisionPlan:
         """
         if len(text) > _LARGEST:
             raise InvalidArgument(
-                f"{printable(source)} is no precision plan: it may have at most "
+                f"{printable(source)} is not a precision plan: it may have at most "
                 f"{_LARGEST:,} bytes; it has {len(text):,}"
             )
         content = untrusted.parse_json(
@@ -258,7 +258,7 @@ class PrecisionPlan:
             return _decoded(content)
         except InvalidArgument as error:
             raise InvalidArgument(
-                f"{printable(source)} is no precision plan: {error}"
+                f"{printable(source)} is not a precision plan: {error}"
             ) from None
 
     @classmethod

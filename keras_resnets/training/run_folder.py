@@ -117,7 +117,7 @@ class RunFolder:
         for name in FIXED:
             if stored.get(name) != current[name] and not (longer and name == "recipe"):
                 raise InvalidArgument(
-                    f"{self.path} holds a run with another {name}: "
+                    f"{self.path} contains a run with another {name}: "
                     f"{_difference(stored.get(name), current[name])}"
                 )
         if self.state.exists():

@@ -154,7 +154,7 @@ def _chosen(places: list[_Place]) -> _Place:
     best, *others = sorted(places, key=order)
     if others and order(others[0]) == order(best):
         raise WeightsError(
-            f"it holds {_listed(places)} without a preferred one: save the network alone"
+            f"it contains {_listed(places)} without a preferred one: save the network alone"
         )
     return best
 
@@ -169,7 +169,7 @@ def _network(
     if layout is layouts.NUMBERED:
         inside, layout = layer_numbers.named(inside)
     if len(places) > 1:
-        remarks.append(f"it holds {_listed(places)}; {place} is taken")
+        remarks.append(f"it contains {_listed(places)}; {place} is used")
     torch = layout.fitted(inside).torch
     heads, head = _classifier(place, inside, outside, layout, torch)
     ours, tensors, left = layout.head(inside), {}, set(heads)
@@ -180,12 +180,12 @@ def _network(
             tensors[module, field] = array
     if heads and head is None:
         remarks.append(
-            f"its head ({shortened(heads, 6)}) is no linear classifier, and not taken"
+            f"its head ({shortened(heads, 6)}) is not a linear classifier and is ignored"
         )
     if outside:
         names = [".".join(key) for key in outside]
         remarks.append(
-            f"{len(names)} tensors outside {place} are not taken ({shortened(names)})"
+            f"{len(names)} tensors outside {place} are ignored ({shortened(names)})"
         )
     classes = None
     if head is not None:

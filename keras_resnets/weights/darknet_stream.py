@@ -113,12 +113,12 @@ def stream_values(model: keras.Model, floats: np.ndarray) -> tuple[typing.Any, .
     normed = {norm.name for norm in norms.values()}
     heads = [la for la in layers if la.name not in norms and la.name not in normed]
     if not body or len(heads) > 1:
-        raise WeightsError(f"a file of darknet is for a DarkNet; got {model.name}")
+        raise WeightsError(f"a darknet file requires a DarkNet; got {model.name}")
     shapes = [layer.kernel.shape for layer in body]
     channels, rest = _channels(shapes, len(floats))
     if rest is None:
         raise WeightsError(
-            f"it holds {len(floats):,} numbers, which are not {model.name} "
+            f"it contains {len(floats):,} numbers, which do not fit {model.name} "
             f"({model.count_params():,}) with a classifier, without, or with YOLO's head"
         )
     stream, values = _Stream(floats), {}
@@ -143,7 +143,7 @@ def stream_values(model: keras.Model, floats: np.ndarray) -> tuple[typing.Any, .
                 "kernel": keras_axes(head, "kernel", weight),
             }
     dropped = rest.detector
-    return values, [f"the head of {dropped} is not taken"] if dropped else []
+    return values, [f"the head of {dropped} is ignored"] if dropped else []
 
 
 def _channels(shapes: list[typing.Any], count: int) -> tuple[int, _Rest | None]:

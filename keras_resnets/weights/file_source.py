@@ -86,7 +86,7 @@ class FileSource(Source):
         """Remarks on image scaling that the file's network has and the model lacks."""
         names = {layer.name for layer in model.layers}
         return [
-            f"its layer {name} ({kind}) scales the images, and is not taken"
+            f"its layer {name} ({kind}) scales the images and is ignored"
             for name, kind in self._kinds.items()
             if kind in _SCALINGS and name.rpartition(".")[2] not in names
         ]

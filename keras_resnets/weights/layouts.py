@@ -341,8 +341,9 @@ def _like_torchvision(modules: typing.Any) -> typing.Any:
 def unknown(modules: typing.Any) -> WeightsError:
     """The `WeightsError` for names of no layout."""
     return WeightsError(
-        "its tensors are named in no known way (torchvision, timm, transformers, "
-        f"keras.applications, KerasHub, fyu/drn, akamaster): {shortened(sorted(modules))}"
+        "its tensors must have the names of a known library (torchvision, timm, "
+        "transformers, keras.applications, KerasHub, fyu/drn, akamaster); got "
+        f"{shortened(sorted(modules))}"
     )
 
 

@@ -133,7 +133,7 @@ def checked_json(text: str) -> dict[str, typing.Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError(f"it is no JSON object, but a {type(content).__name__}")
+        raise ValueError(f"it must be a JSON object; it is a {type(content).__name__}")
     return content
 
 
@@ -164,10 +164,12 @@ def checked_labels(labels: typing.Any) -> str | tuple[str, ...] | None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds the number {name}")
+    raise ValueError(f"it contains the number {name}")
 
 
 def _dict(content: dict[str, typing.Any], key: str) -> dict[str, typing.Any]:
     if not isinstance(content[key], dict):
-        raise TypeError(f"{key} is no JSON object, but a {type(content[key]).__name__}")
+        raise TypeError(
+            f"{key} must be a JSON object; it is a {type(content[key]).__name__}"
+        )
     return content[key]

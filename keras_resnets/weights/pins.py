@@ -62,8 +62,8 @@ def read(place: pathlib.Path) -> Pin | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise WeightsError(
-        f"{place} is no record of a download: delete it, and the file beside it if that "
-        "may not be the right one"
+        f"{place} is not the record of a download: delete it, and also the file beside "
+        "it if that may not be the right one"
     )
 
 

@@ -257,8 +257,7 @@ def _opened(part: pathlib.Path) -> typing.Any:
 def _check_own(part: pathlib.Path, facts: typing.Any) -> None:
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
         raise WeightsError(
-            f"{part} is no file of a download's own, but a link, a pipe or a folder; "
-            "delete it"
+            f"{part} is not a regular file but a link, a pipe or a folder; delete it"
         )
 
 
@@ -334,7 +333,7 @@ def _copy(
         bar.close()
     if answer.total is not None and have != answer.total:
         raise transfer.Lost(
-            f"the connection broke off at {have:,} of {answer.total:,} bytes"
+            f"the connection was lost at {have:,} of {answer.total:,} bytes"
         )
 
 

@@ -67,7 +67,7 @@ class Answer:
         """Yields bytes as they arrive.
 
         Raises:
-            Lost: the connection broke off.
+            Lost: the connection was lost.
             WeightsError: the connection is too slow.
         """
         while True:
@@ -147,7 +147,9 @@ def check_address(url: str, origin: typing.Any = None) -> None:
         parts = urllib.parse.urlsplit(url)
         fits = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise WeightsError(f"no address of a file: {printable(url, 100)}") from None
+        raise WeightsError(
+            f"not the address of a file: {printable(url, 100)}"
+        ) from None
     scheme = parts.scheme.lower()
     allowed = (
         ("https",)
@@ -160,12 +162,13 @@ def check_address(url: str, origin: typing.Any = None) -> None:
     if scheme not in allowed or not fits:
         leads = f"{shown_address(origin)} redirects to " if origin else ""
         raise WeightsError(
-            f"files are taken from {' and '.join(allowed)} addresses alone: {leads}"
+            f"files are downloaded only from {' and '.join(allowed)} addresses; got {leads}"
             f"{shown_address(url)}"
         )
     if parts.username is not None or parts.password is not None:
         raise WeightsError(
-            f"addresses with a name or password are not taken: {shown_address(url)}"
+            "addresses with a user name or password are not supported; got "
+            f"{shown_address(url)}"
         )
 
 
@@ -200,7 +203,7 @@ def _checked(
     if length is not None:
         if not _LENGTH.fullmatch(length.strip()):
             raise WeightsError(
-                f"{place} answers with a length that is none: {printable(length, 40)}"
+                f"{place} answers with an invalid length: {printable(length, 40)}"
             )
         total = start + int(length)
         if total > most:
@@ -260,7 +263,7 @@ class _Guard:
         if isinstance(
             error, (TimeoutError, ConnectionError, http.client.IncompleteRead)
         ):
-            return f"the connection broke off ({type(error).__name__})"
+            return f"the connection was lost ({type(error).__name__})"
         return first_line(reason)
 
     def _watch(self) -> None:

@@ -42,24 +42,24 @@ FILES = {
 # File without a linear classifier -> words of the note.
 HEADLESS = {
     "features.safetensors": "",
-    "mlp_head.pth": r"head \(fc.0, fc.2\) is no linear classifier",
+    "mlp_head.pth": r"head \(fc.0, fc.2\) is not a linear classifier",
     "moco.pth.tar": r"module.encoder_q is taken",
     "dino.pth": r"teacher.backbone is taken",
     "detector.pth": r"outside backbone.body are not taken",
 }
 # File -> words of the error.
 REFUSED = {
-    "nan.pth": "bn1.running_mean holds NaN",
-    "infinite.safetensors": "conv1.weight holds infinite",
-    "huge.pth": "conv1.weight holds numbers beyond the range of float32",
-    "complex.pth": "conv1.weight holds complex64",
-    "complex.safetensors": "conv1.weight holds C64|conv1.weight holds complex64",
-    "quantized.pth": "conv1.weight holds quantized",
-    "float8.safetensors": "conv1.weight holds F8_E4M3",
-    "float8.pth": "conv1.weight holds float8_e4m3fn",
-    "int8.safetensors": "conv1.weight holds int8",
+    "nan.pth": "bn1.running_mean contains NaN",
+    "infinite.safetensors": "conv1.weight contains infinite",
+    "huge.pth": "conv1.weight contains numbers beyond the range of float32",
+    "complex.pth": "conv1.weight contains complex64",
+    "complex.safetensors": "conv1.weight contains C64|conv1.weight contains complex64",
+    "quantized.pth": "conv1.weight contains quantized",
+    "float8.safetensors": "conv1.weight contains F8_E4M3",
+    "float8.pth": "conv1.weight contains float8_e4m3fn",
+    "int8.safetensors": "conv1.weight contains int8",
     "two.pth": r"2 networks \(a, b\)",
-    "whole_model.pth": "which is no tensor",
+    "whole_model.pth": "which is not a tensor",
     "script.pt": r"a program of TorchScript \(torch.jit.save\); weights are read, as",
 }
 # Folder that KerasHub writes -> its network; `ours` is our name of it.

@@ -129,7 +129,7 @@ def _prepare(item: typing.Any) -> None:
         dtype = inner.get("dtype") if isinstance(inner, dict) else None
         if not isinstance(dtype, str) or not _NUMBERS.fullmatch(dtype):
             raise WeightsError(
-                f"its config.json holds an array of {printable(repr(dtype))}"
+                f"its config.json contains an array of {printable(repr(dtype))}"
             )
 
 
@@ -137,14 +137,14 @@ def _check_value(value: typing.Any) -> None:
     if isinstance(value, str):
         if len(value) > _LONGEST_TEXT or not value.isprintable():
             raise WeightsError(
-                f"its config.json holds a text of {len(value):,} characters that is no "
-                f"name: {printable(value, 60)}"
+                f"its config.json contains a string of {len(value):,} characters that is "
+                f"not a name: {printable(value, 60)}"
             )
     elif isinstance(value, float):
         if not math.isfinite(value) or abs(value) > 3.4e38:
-            raise WeightsError(f"its config.json holds the number {value}")
+            raise WeightsError(f"its config.json contains the number {value}")
     elif isinstance(value, int) and abs(value) > 2**63:
-        raise WeightsError("its config.json holds a number of more than 64 bits")
+        raise WeightsError("its config.json contains a number of more than 64 bits")
 
 
 def _check_class(item: typing.Any) -> None:
@@ -152,7 +152,7 @@ def _check_class(item: typing.Any) -> None:
     name, module = item["class_name"], item.get("module")
     registered = item.get("registered_name") or name
     if not isinstance(name, str) or not isinstance(registered, str):
-        raise WeightsError("its config.json names a class that is no text")
+        raise WeightsError("its config.json names a class that is not text")
     if name == "function":
         registered = name = item.get("config")
         is_allowed = isinstance(name, str) and _is_function(name, module)
@@ -165,7 +165,7 @@ def _check_class(item: typing.Any) -> None:
         where = "" if module is None else f" (of {of})"
         raise WeightsError(f"it has layers that are registered nowhere: {shown}{where}")
     raise WeightsError(
-        f"it has {of}.{shown}, which is no layer that computes images from numbers "
+        f"it has {of}.{shown}, which is not a layer that computes images from numbers "
         "alone: it is not built from a file"
     )
 
@@ -222,7 +222,7 @@ def _calls(config: typing.Any, depth: int) -> int:
         inputs = [_inputs(node) for node in nodes]
         if not all(inputs):
             # Keras would compute immediately, on whatever numbers are given.
-            raise WeightsError("its config.json has a layer whose input is no layer")
+            raise WeightsError("its config.json has a layer whose input is not a layer")
         backward += any(not names <= seen for names in inputs)
         seen.add(layer.get("name"))
         total += max(len(nodes), 1) * (1 + _calls(layer, depth + 1))

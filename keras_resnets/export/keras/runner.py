@@ -137,7 +137,7 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
             "small letters; rename it"
         )
     if not zipfile.is_zipfile(path):
-        raise InvalidArgument(f"{path} is no .keras file, or a part of one")
+        raise InvalidArgument(f"{path} is not a .keras file, or a part of one")
     model = safe_loading.load_model(path)
     with damage_reported(path):
         text = KerasZip(path).text(metadata.ENTRY)

@@ -197,7 +197,7 @@ class _Store(saving_lib.H5IOStore):
                 continue
             item = group.open(name)
             if not isinstance(item, hdf5.Group):
-                raise WeightsError(f"{item.path} is no group")
+                raise WeightsError(f"{item.path} is not a group")
             if name == "vars":
                 self._groups[path] = self._entry(item)
             else:
@@ -208,7 +208,7 @@ class _Store(saving_lib.H5IOStore):
         for name in group.links:
             item = group.open(name)
             if not isinstance(item, hdf5.Dataset):
-                raise WeightsError(f"{item.name} is a group, no values")
+                raise WeightsError(f"{item.name} is a group, not values")
             self._left -= item.cost
             if self._left < 0:
                 raise WeightsError(
@@ -229,7 +229,7 @@ class _Entry(collections.abc.Mapping):
         dataset = self._datasets[name]
         values = dataset.values()
         if values.dtype.kind not in "iu" and not np.isfinite(values).all():
-            raise WeightsError(f"{dataset.path} holds NaN or infinite numbers")
+            raise WeightsError(f"{dataset.path} contains NaN or infinite numbers")
         return values
 
     def __iter__(self) -> Iterator[str]:

@@ -84,7 +84,7 @@ def read(path: pathlib.Path) -> Contents:
     size = path.stat().st_size
     if size > _LARGEST:
         raise InvalidArgument(
-            f"{path} is no ONNX file: one holds {_LARGEST:,} bytes at most; this has "
+            f"{path} is not an ONNX file: one has at most {_LARGEST:,} bytes; it has "
             f"{size:,}"
         )
     try:

@@ -67,13 +67,13 @@ def check_folder(folder: pathlib.Path) -> bool:
     """
     for name in ("saved_model.pb", "fingerprint.pb"):
         if (folder / name).exists() and not (folder / name).is_file():
-            raise protobuf.Damaged(f"{name} is no file")
+            raise protobuf.Damaged(f"{name} is not a file")
     variables = folder / "variables"
     index = variables / INDEX
     if not variables.exists() or (variables.is_dir() and not index.exists()):
         return False
     if not index.is_file():
-        raise protobuf.Damaged(f"variables/{INDEX} is no file")
+        raise protobuf.Damaged(f"variables/{INDEX} is not a file")
     _check_index(index)
     return True
 
@@ -126,7 +126,7 @@ def _entries(content: bytes) -> typing.Iterator[typing.Any]:
     """Yields (key, `protobuf.Message`) of a table."""
     if len(content) < _FOOTER or _magic(content) != _MAGIC:
         raise protobuf.Damaged(
-            "variables.index is no list of variables, or a part of one"
+            "variables.index is not a list of variables, or a part of one"
         )
     footer = protobuf.Message(content, len(content) - _FOOTER, len(content) - 8)
     _, _, begin, size = _handles(footer, 4)

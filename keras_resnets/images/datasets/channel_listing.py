@@ -105,7 +105,7 @@ class ChannelListing(FileListing):
             _check(image, self.channels)
         except InvalidArgument as error:
             reason = first_line(error)
-            return (0, 0), reason.rpartition("is no readable image: ")[2]
+            return (0, 0), reason.rpartition("is not a readable image: ")[2]
         return (image.shape[0], image.shape[1]), ""
 
 

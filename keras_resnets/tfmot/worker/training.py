@@ -149,7 +149,9 @@ def fit(
     # The last step's loss belongs to the weights before it.
     for variable in model.weights:
         if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
-            raise watch.diverged(f"{variable.name.split(':')[0]} holds NaN or infinity")
+            raise watch.diverged(
+                f"{variable.name.split(':')[0]} contains NaN or infinity"
+            )
     after = _right(_logits(model, images), labels)
     if _collapsed(before, after, labels):
         raise watch.diverged(

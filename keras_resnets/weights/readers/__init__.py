@@ -56,7 +56,7 @@ def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
     if is_darknet(head) or path.suffix.lower() == ".weights":
         return read_darknet
     raise WeightsError(
-        "it is no safetensors, torch, Keras or darknet file"
+        "it is not a safetensors, torch, Keras or darknet file"
         + (" (it is empty)" if not head else "")
     )
 

@@ -35,6 +35,6 @@ def entries(path: pathlib.Path) -> dict[str, zipfile.ZipInfo]:
     with _Directory(path) as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if info.filename in infos:
-                raise WeightsError(f"it holds {printable(info.filename, 100)} twice")
+                raise WeightsError(f"it contains {printable(info.filename, 100)} twice")
             infos[info.filename] = info
     return infos

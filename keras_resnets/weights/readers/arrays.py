@@ -24,7 +24,7 @@ def refuse_numbers(name: str, kind: typing.Any) -> None:
         WeightsError: always, with the tensor's name and the types that are read.
     """
     raise WeightsError(
-        f"{name} holds {kind} numbers; weights are float16, bfloat16, float32 or "
+        f"{name} contains {kind} numbers; weights are float16, bfloat16, float32 or "
         "float64 (a quantized checkpoint is not read)"
     )
 
@@ -52,9 +52,9 @@ def checked(name: str, array: np.ndarray, variance: bool = False) -> np.ndarray:
             what = "numbers beyond the range of float32"
         else:
             what = "infinite numbers"
-        raise WeightsError(f"{name} holds {what}: such weights compute nothing")
+        raise WeightsError(f"{name} contains {what}: such weights compute nothing")
     if variance and single.size and single.min() < 0:
-        raise WeightsError(f"{name} holds the variance {single.min():g}: below 0")
+        raise WeightsError(f"{name} contains the variance {single.min():g}: below 0")
     return array
 
 

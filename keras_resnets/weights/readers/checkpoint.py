@@ -75,7 +75,7 @@ def check_name(name: str) -> None:
 
 def too_many() -> WeightsError:
     """Returns the `WeightsError` for more tensors than any network has."""
-    return WeightsError(f"it holds more than {MOST_TENSORS:,} tensors")
+    return WeightsError(f"it contains more than {MOST_TENSORS:,} tensors")
 
 
 class Checkpoint(collections.abc.Mapping):

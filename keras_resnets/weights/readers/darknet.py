@@ -27,8 +27,6 @@ def read_darknet(path: pathlib.Path) -> Checkpoint:
     start = 20 if major * 10 + minor >= 2 else 16
     count, rest = divmod(len(file) - start, 4)
     if count < 1 or rest:
-        raise WeightsError(
-            f"{len(file):,} bytes are no header and whole float32 numbers"
-        )
+        raise WeightsError(f"{len(file):,} bytes are not a header and float32 numbers")
     floats = functools.partial(file.array, start, "<f4", (count,))
     return Checkpoint(path, "darknet", {"floats": floats})

@@ -65,7 +65,7 @@ class _Objects:
     def messages(self, address: int, name: str) -> dict[int, list[tuple[int, bytes]]]:
         """Returns {type: [(flags, bytes)]} of an object; it can be opened once."""
         if address in self._opened:
-            raise WeightsError(f"{name} is a link to what the file holds elsewhere")
+            raise WeightsError(f"{name} is a link to what the file contains elsewhere")
         self._opened.add(address)
         messages: dict[int, typing.Any] = {}
         read = _new_messages if self.content.take(address, 1) == b"O" else _old_messages
@@ -81,7 +81,7 @@ class _Objects:
             is_it, value = _attribute(data, name) if not flags & 2 else (False, None)
             if is_it:
                 if value is None:
-                    raise WeightsError(f"its attribute {name} is no text")
+                    raise WeightsError(f"its attribute {name} is not text")
                 return self._string(*value)
         return None
 
@@ -92,7 +92,7 @@ class _Objects:
         try:
             return bytes(data).rstrip(b"\0").decode()
         except UnicodeDecodeError:
-            raise WeightsError("a text in it is no UTF-8") from None
+            raise WeightsError("a text in it is not UTF-8") from None
 
     def _heap_object(self, address: int, index: int) -> bytes:
         if address not in self._heaps:
@@ -164,7 +164,7 @@ class Group:
                 _own(path, messages[_LAYOUT]),
                 _own(path, filters) if filters else None,
             )
-        raise WeightsError(f"{path} is no group and no dataset")
+        raise WeightsError(f"{path} is neither a group nor a dataset")
 
     def text(self, name: str) -> str | None:
         """Returns the string attribute `name`; None if there is none.
@@ -299,9 +299,9 @@ def _name(data: bytes) -> str:
     try:
         name = bytes(data).decode()
     except UnicodeDecodeError:
-        raise WeightsError(f"{printable(bytes(data))} in it is no name") from None
+        raise WeightsError(f"{printable(bytes(data))} in it is not a name") from None
     if not name or "/" in name:
-        raise WeightsError(f"{printable(name)!r} in it is no name")
+        raise WeightsError(f"{printable(name)!r} in it is not a name")
     return name
 
 

@@ -64,7 +64,7 @@ def read_archive(path: pathlib.Path) -> Checkpoint:
         names = _Names(parsed(texts["config"], CONFIG))
     content = archive.read(WEIGHTS)
     if not content.startswith(hdf5.SIGNATURE):
-        raise WeightsError(f"its {WEIGHTS} is no HDF5")
+        raise WeightsError(f"its {WEIGHTS} is not HDF5")
     return _checkpoint(path, content, texts, names, archive.size)
 
 
@@ -84,7 +84,7 @@ def _checkpoint(
     text = root.text(METADATA)
     metadata = {**({METADATA: text} if text else {}), **(texts or {})}
     if not tensors.makers:
-        raise WeightsError("it holds no layers with weights")
+        raise WeightsError("it contains no layers with weights")
     return Checkpoint(path, "keras3", tensors.makers, metadata, kinds=tensors.kinds)
 
 
@@ -111,9 +111,9 @@ class _Tensors:
             WeightsError: a duplicate name, a group, or more than the file can hold.
         """
         if not isinstance(data, hdf5.Dataset):
-            raise WeightsError(f"{printable(name)} is a group, no values")
+            raise WeightsError(f"{printable(name)} is a group, not values")
         if name in self.makers:
-            raise WeightsError(f"it holds {printable(name)} twice")
+            raise WeightsError(f"it contains {printable(name)} twice")
         self._left -= data.cost
         if self._left < 0:
             raise WeightsError(
@@ -136,7 +136,7 @@ def _read_keras_2(root: "Group", tensors: _Tensors) -> None:
             if isinstance(item, hdf5.Group):
                 _read_layer(item, (layer,), tensors)
     if not tensors.makers:
-        raise WeightsError("it is HDF5, but holds no layers of Keras 2")
+        raise WeightsError("it is HDF5, but contains no layers of Keras 2")
 
 
 def _read_layer(group: "Group", place: tuple[str, ...], tensors: _Tensors) -> None:
@@ -156,7 +156,7 @@ def _read_layer(group: "Group", place: tuple[str, ...], tensors: _Tensors) -> No
 def _group(parent: "Group", name: str) -> "Group":
     item = parent.open(name)
     if not isinstance(item, hdf5.Group):
-        raise WeightsError(f"{item.path} is no group")
+        raise WeightsError(f"{item.path} is not a group")
     return item
 
 

@@ -41,7 +41,7 @@ class KerasZip:
         total = sum(entry.file_size for entry in entries)
         if total > MOST_COMPRESSION * self.size:
             raise WeightsError(
-                f"it holds {total:,} bytes in a file of {self.size:,}: at most "
+                f"it contains {total:,} bytes in a file of {self.size:,}: at most "
                 f"{MOST_COMPRESSION} times as many are unpacked"
             )
 
@@ -74,7 +74,7 @@ class KerasZip:
         try:
             return self.read(name).decode()
         except UnicodeDecodeError:
-            raise WeightsError(f"its {name} is no UTF-8") from None
+            raise WeightsError(f"its {name} is not UTF-8") from None
 
 
 def parsed(text: str, name: str) -> dict[str, typing.Any]:
@@ -92,9 +92,9 @@ def parsed(text: str, name: str) -> dict[str, typing.Any]:
     except RecursionError:
         raise WeightsError(f"its {name} is nested too deeply") from None
     except ValueError as error:
-        raise WeightsError(f"its {name} is no JSON: {printable(str(error))}") from None
+        raise WeightsError(f"its {name} is not JSON: {printable(str(error))}") from None
     if not isinstance(content, dict):
-        raise WeightsError(f"its {name} is no JSON object: {type(content).__name__}")
+        raise WeightsError(f"its {name} is not a JSON object: {type(content).__name__}")
     return content
 
 

@@ -179,7 +179,7 @@ def _append(reader: typing.Any) -> None:
 def _add_items(reader: typing.Any) -> None:
     reader.above_mark()
     if reader.stack[-1] is not INERT:
-        raise WeightsError("its pickle adds items to what is no set: refused")
+        raise WeightsError("its pickle adds items outside of a set: refused")
 
 
 def _frozen_set(reader: typing.Any) -> None:
@@ -194,7 +194,7 @@ def _call(
     may: Callable[..., typing.Any],
 ) -> None:
     if type(name) is not Name or name.call is None or not may(name):
-        raise WeightsError("its pickle calls what is no tensor: refused")
+        raise WeightsError("its pickle calls something that is not a tensor: refused")
     if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
         raise WeightsError("its pickle calls something without its arguments: refused")
     reader.stack.append(name.call(reader, *arguments))

@@ -194,14 +194,14 @@ class Machine:
         except KeyError:
             asked = printable(f"{module[:200]}.{name[:200]}")
             raise WeightsError(
-                f"its pickle asks for {asked}, which is no tensor: refused"
+                f"its pickle asks for {asked}, which is not a tensor: refused"
             ) from None
 
     def entries(self, keys: list[str], values: list[typing.Any]) -> None:
         """Adds entries to the dict on the stack; only string keys are kept."""
         entries = self.stack[-1]
         if type(entries) is not dict:
-            raise WeightsError("its pickle sets items of what is no dict: refused")
+            raise WeightsError("its pickle sets items outside of a dict: refused")
         self.spend(_ENTRY * len(keys))
         for key, value in zip(keys, values, strict=True):
             if type(key) is str:
@@ -211,5 +211,5 @@ class Machine:
         """Adds values to the list on the stack."""
         items = self.stack[-1]
         if type(items) is not list:
-            raise WeightsError("its pickle appends to what is no list: refused")
+            raise WeightsError("its pickle appends outside of a list: refused")
         items.extend(values)

@@ -53,7 +53,7 @@ def read_safetensors(path: pathlib.Path) -> Checkpoint:
         )
     header = json.loads(file.bytes(8, length), object_pairs_hook=_unique)
     if type(header) is not dict:
-        raise WeightsError("its header is no table of tensors")
+        raise WeightsError("its header is not a table of tensors")
     metadata = _metadata(header.pop("__metadata__", None))
     if len(header) > MOST_TENSORS:
         raise too_many()
@@ -83,11 +83,11 @@ def _claims(name: str, entry: dict[str, typing.Any]) -> tuple[typing.Any, ...]:
         raise WeightsError(f"{name} has no dtype, shape and data_offsets, or others")
     kind, shape = entry["dtype"], tuple(entry["shape"])
     if kind not in _DTYPES and not _OTHER_DTYPES.fullmatch(kind):
-        raise WeightsError(f"{name} holds numbers of no type: {printable(kind, 30)}")
+        raise WeightsError(f"{name} has an unknown dtype: {printable(kind, 30)}")
     check_shape(name, shape)
     offsets = tuple(entry["data_offsets"])
     if len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
-        raise WeightsError(f"{name} has no two data_offsets")
+        raise WeightsError(f"{name} must have two data_offsets")
     return kind, shape, offsets
 
 
@@ -95,7 +95,7 @@ def _metadata(metadata: dict[str, str]) -> dict[str, str]:
     if metadata is None:
         return {}
     if type(metadata) is not dict or not all(type(v) is str for v in metadata.values()):
-        raise WeightsError("its __metadata__ is no table of texts")
+        raise WeightsError("its __metadata__ is not a table of strings")
     return metadata
 
 

@@ -45,7 +45,7 @@ def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
         )
     if len(pickles) != 1:
         raise WeightsError(
-            f"a zip of torch holds one data.pkl; this one {len(pickles)} of "
+            f"a zip of torch contains one data.pkl; this one {len(pickles)} of "
             f"{len(entries)} files"
         )
     root = pickles[0].removesuffix("data.pkl")
@@ -109,7 +109,7 @@ def read_stream(path: pathlib.Path) -> Checkpoint:
         )
         parts.append(part)
         if len(parts) == 1 and (type(part) is not int or part != _MAGIC):
-            raise WeightsError("it is a pickle, but none of torch.save")
+            raise WeightsError("it is a pickle, but not of torch.save")
     _, protocol, system, loaded, keys = parts
     if type(protocol) is not int or protocol != _PROTOCOL:
         raise WeightsError(f"torch.save's protocol is {_PROTOCOL}; this is another")
@@ -131,7 +131,7 @@ def _stream_places(
 ) -> dict[str, tuple[int, int]]:
     """Key -> (first byte, count of bytes) of the storages, which are contiguous."""
     if type(keys) is not list or not all(type(key) is str for key in keys):
-        raise WeightsError("its list of storages is none")
+        raise WeightsError("its list of storages is damaged")
     places = {}
     for key in keys:
         shown = printable(key, 50)

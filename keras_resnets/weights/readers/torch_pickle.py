@@ -161,9 +161,7 @@ def _rebuild_from_type(
 ) -> typing.Any:
     """A tensor with additional attributes."""
     if type(function) is not Name or function.call not in _REBUILDERS:
-        raise WeightsError(
-            "a tensor of its pickle is rebuilt by no function of tensors"
-        )
+        raise WeightsError("a tensor of its pickle is rebuilt by an unknown function")
     if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
         raise WeightsError("a tensor of its pickle is rebuilt from no arguments")
     return function.call(reader, *arguments)
@@ -174,7 +172,7 @@ _REBUILDERS = (_rebuild_tensor, _rebuild_by_name, _rebuild_quantized, _parameter
 
 def _size(reader: typing.Any, shape: typing.Any = ()) -> typing.Any:
     if type(shape) not in (tuple, list):
-        raise WeightsError("a torch.Size of its pickle is made of no tuple")
+        raise WeightsError("a torch.Size of its pickle is not made of a tuple")
     if type(shape) is list:
         reader.spend(8 * len(shape))
     return tuple(shape)
@@ -187,7 +185,7 @@ def _dict(
     if type(pairs) not in (tuple, list):
         pairs = ()
     if not all(type(pair) in (tuple, list) and len(pair) == 2 for pair in pairs):
-        raise WeightsError("a dict of its pickle is made of no pairs")
+        raise WeightsError("a dict of its pickle is not made of pairs")
     reader.stack.append({})
     reader.entries([pair[0] for pair in pairs], [pair[1] for pair in pairs])
     return reader.stack.pop()
@@ -235,12 +233,16 @@ def _refer(
 ) -> Storage:
     """The `Storage` of a persistent reference; a known key returns the same one."""
     if type(reference) is not tuple or len(reference) not in (5, 6):
-        raise WeightsError("its pickle refers to what is no storage: refused")
+        raise WeightsError(
+            "its pickle refers to something that is not a storage: refused"
+        )
     kind, dtype, key, _, numel, *view = reference
     dtype = dtype.value if type(dtype) is Name else None
     whole = type(numel) is int and 0 <= numel < 1 << 60
     if kind != "storage" or not isinstance(dtype, np.dtype) or view not in ([], [None]):
-        raise WeightsError("its pickle refers to what is no storage: refused")
+        raise WeightsError(
+            "its pickle refers to something that is not a storage: refused"
+        )
     if type(key) not in (str, int) or not whole:
         raise WeightsError("a storage of its pickle has no key and count of numbers")
     reader.spend(_RECORD)
@@ -286,11 +288,11 @@ def tensors(
     """
     if type(loaded) is not dict:
         kind = "single tensor" if type(loaded) is Tensor else type(loaded).__name__
-        raise WeightsError(f"it holds a {kind}; a dict of tensors is needed")
+        raise WeightsError(f"it contains a {kind}; a dict of tensors is needed")
     tensors_by_name: dict[tuple[str, str], Tensor] = {}
     _collect(loaded, "", 0, tensors_by_name, set())
     if not tensors_by_name:
-        raise WeightsError("it holds no tensors by name")
+        raise WeightsError("it contains no tensors by name")
     return tensors_by_name
 
 
