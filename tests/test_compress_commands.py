@@ -269,6 +269,25 @@ def test_qat_of_a_plan(trained, capsys):
     assert "plan.json exists" in refused(*words, "--run", "other", capsys=capsys)
 
 
+@pytest.mark.costly
+def test_qat_of_a_pruned_network_stores_no_zeros(trained, capsys):
+    pruned = ["prune", "resnet8", "--weights", "net.weights.h5", "--pattern", "1x4"]
+    code, _, err = run(
+        *pruned, "--sparsity", 0.75, "--output", "pruned.keras", capsys=capsys
+    )
+    assert code == 0, err
+    words = ["qat", "resnet8", "--weights", "pruned.keras", "--data", "data.npz"]
+    words += ["--count", 20, "--batch-size", 30, "--epochs", 1, "--validation", 0]
+    words += ["--output", "sparse.tflite", "--sparse"]
+    assert "--sparse" in refused(
+        *words[:6], "--sparse", "--engine", "tfmot", capsys=capsys
+    )
+    code, _, err = run(*words, capsys=capsys)
+    assert code == 0, err
+    blocks = sparse_blocks(pathlib.Path("sparse.tflite"))
+    assert len(blocks) >= 2
+
+
 def test_qat_refuses_data_of_other_classes(trained, capsys):
     _, pixels = trained
     for index in range(10):

@@ -96,7 +96,7 @@ def test_of_a_detector(files, features, classes):
     rest = np.random.default_rng(1).random(yolo_numbers(classes, 16), dtype="float32")
     path = folder / f"yolov3_{classes}.weights"
     path.write_bytes(body + rest.tobytes())
-    said = f"the head of YOLOv3 of {classes} classes is not taken"
+    said = f"the head of YOLOv3 of {classes} classes is ignored"
     with pytest.warns(Chosen, match=said):
         np.testing.assert_array_equal(body_of(path), features)
     path.write_bytes(body + rest.tobytes()[:-4])

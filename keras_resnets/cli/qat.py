@@ -47,6 +47,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     validation: float | None
     io_dtype: str
     packed: bool
+    sparse: bool
     storage: str | None
     prefer: str | None
     threads: int
@@ -94,6 +95,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
             "--run": self.run_folder is not None,
             "--resume": self.resume,
             "--validation": self.validation is not None,
+            "--sparse": self.sparse,
         }
         for option in (name for name, is_set in native.items() if is_set):
             raise InvalidArgument(f"{option} cannot be used with --engine tfmot")
@@ -125,7 +127,9 @@ def add_to(commands: parsing.Commands) -> None:
     )
     quantize.add_storage(group)
     _add_run(tuning.add_options(parser, epochs="native 3, tfmot 1"))
-    quantize.add_file(network.add_output(parser, "default: MODEL_RECIPE_qat.tflite"))
+    file = network.add_output(parser, "default: MODEL_RECIPE_qat.tflite")
+    quantize.add_file(file)
+    quantize.add_sparse(file)
     quantize.add_comparison(parser)
     options.set_command(
         parser,
@@ -228,6 +232,7 @@ def _natively(
         plan=plan,
         io_dtype=asked.io_dtype,
         packed=asked.packed,
+        sparse=asked.sparse,
         storage=asked.storage,
         prefer=asked.prefer,
     )

@@ -137,9 +137,7 @@ def add_to(commands: parsing.Commands) -> None:
     )
     options.add_source(file)
     file.add_argument("--metadata", **options.METADATA)
-    file.add_argument(
-        "--sparse", action="store_true", help="store pruned kernels without their zeros"
-    )
+    add_sparse(file)
     file.add_argument("--logits", action="store_true", help="omit the softmax")
     network.add_heatmap(file)
     add_comparison(parser)
@@ -266,6 +264,13 @@ def add_file(group: parsing.Group) -> None:
         help="type of an int8 file's input and output (int8)",
     )
     network.add_packing(group)
+
+
+def add_sparse(group: parsing.Group) -> None:
+    """Adds `--sparse`, for the files of pruned networks."""
+    group.add_argument(
+        "--sparse", action="store_true", help="store pruned kernels without their zeros"
+    )
 
 
 def add_comparison(parser: argparse.ArgumentParser) -> None:

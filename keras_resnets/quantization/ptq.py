@@ -279,7 +279,7 @@ def to_tflite(
         threads: threads of the LiteRT interpreter.
         plan: the plan of the model, see `quantize_aware`. The passport names it, the
             file `<path>.plan.json` contains it if it has rules for layers, and it gives
-            the default of `storage`, `prefer` and `sparse`.
+            the default of `storage`, `prefer` and `sparse`. None for no such record.
         **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
             `sparse`, `logits`, `features`.
 
@@ -310,7 +310,7 @@ def to_tflite(
     plan_files.check_place(path, plan, overwrite)
     asked = options.get("storage"), options.get("prefer")
     options["storage"], options["prefer"] = plan.storage_words(*asked)
-    options.setdefault("sparse", plan.is_sparse)
+    options["sparse"] = options.get("sparse", False) or plan.is_sparse
     trained = plan_files.facts(plan.for_training(), plan_files.TRAINED)
     with plan_files.beside(path, plan, overwrite):
         report = tflite.to_tflite(model, path, **options)
