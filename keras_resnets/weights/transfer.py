@@ -216,7 +216,7 @@ def _checked(
 def too_large(place: str, size: int | None, most: int) -> str:
     """Says why a file of `size` bytes is refused; None for one without an end."""
     got = "more" if size is None else f"{size:,}"
-    return f"{place} was not downloaded: the file may have at most {most:,} bytes; got {got}"
+    return f"{place} was not downloaded: it may have at most {most:,} bytes; got {got}"
 
 
 def is_tag(text: str) -> bool:
