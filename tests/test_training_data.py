@@ -427,7 +427,7 @@ def test_folders_that_cannot_be_used(kinds, tmp_path):
     with pytest.raises(InvalidArgument, match="at least two classes; all 4"):
         open_dataset(one)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InvalidArgument, match="found 0 sub-folders"):
+    with pytest.raises(InvalidArgument, match="got 0 sub-folders"):
         open_dataset(tmp_path / "none")
     pairs = sources.write_folder(tmp_path / "pairs", 2, ("a", "b"))
     with pytest.raises(InvalidArgument, match="too few images per class"):
