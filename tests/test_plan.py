@@ -67,15 +67,15 @@ def text(**changes):
 
 
 HOSTILE = {
-    "empty": ("", "no JSON"),
-    "not utf-8": (b"\xff\xfe{", "no JSON"),
+    "empty": ("", "not JSON"),
+    "not utf-8": (b"\xff\xfe{", "not JSON"),
     "nested": ("[" * 100_000, "nested too deeply"),
     "nested object": ('{"a":' * 100_000, "nested too deeply"),
     "large": (" " * (5 << 20), "at most 4,194,304 bytes"),
     "a list": ("[1]", "must be an object"),
     "NaN": (text().replace(": 1,", ": NaN,"), "NaN is not a number"),
     "infinity": (text().replace(": 16", ": -Infinity"), "Infinity is not a number"),
-    "long number": (text().replace(": 16", ": " + "9" * 5000), "no JSON"),
+    "long number": (text().replace(": 16", ": " + "9" * 5000), "not JSON"),
     "twice": (text().replace('"predictions"', '"conv1"'), "'conv1' occurs twice"),
     "nothing": (" \n", "it is empty"),
     "a comma too many": (text()[:-2] + ",\n}}", "a comma too many"),
