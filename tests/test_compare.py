@@ -166,7 +166,7 @@ def test_passports_of_other_files(files, tmp_path):
     with pytest.raises(InvalidArgument, match="of another file"):
         passport.read(tmp_path / "a.tflite")
     (tmp_path / "a.tflite.json").write_text("{}")
-    with pytest.raises(InvalidArgument, match="no passport"):
+    with pytest.raises(InvalidArgument, match="not a passport"):
         passport.read(tmp_path / "a.tflite")
 
 

@@ -455,7 +455,9 @@ def test_names_of_data_sets_are_no_paths(name, capsys):
     "name", ["mnist", "imagenette/160px-v2", "mnist:3.0.1", "a/b:*.*.*"]
 )
 def test_names_of_data_sets(name):
-    with pytest.raises(InvalidArgument, match="requires TensorFlow Datasets|cannot open"):
+    with pytest.raises(
+        InvalidArgument, match="requires TensorFlow Datasets|cannot open"
+    ):
         open_dataset(f"tfds:{name}")
 
 
