@@ -3,13 +3,13 @@
     python benchmarks/sizes.py --data cifar10.npz
     python benchmarks/sizes.py --draw
 
-Files in 8 bits, and with 4-bit weights in the smallest file, are those of
-`compression_table.py`. `--data` adds two kinds, in docs/sizes.json: *mixed*, the files that
-`search` writes between all layers in 4 bits and all in 8, and *pruned*, half of the weights
-made zero in blocks of four during a short training (`--images`, a teacher), then int8 after
-training as a sparse file. Choices see training images alone; top-1 is that of all test
-images, in LiteRT. What is there is not measured again. `--draw` makes
-docs/images/sizes.png (matplotlib).
+Files in 8 bits, and with 4-bit weights in the smallest file (FULLY_CONNECTED), are those
+of `compression_table.py`. `--data` adds two kinds, in docs/sizes.json: *mixed*, the files
+that `search` writes between all layers in 4 bits (CONV_2D) and all in 8, and *pruned*,
+half of the weights made zero in blocks of four during a short training (`--images`, a
+teacher), then int8 after training as a sparse file. Choices see training images alone;
+top-1 is that of all test images, in LiteRT. What is there is not measured again. `--draw`
+makes docs/images/sizes.png (matplotlib).
 """
 
 import json
@@ -33,9 +33,11 @@ STYLES = (
     ("float32", "float32", "o", "#8a8f98"),
     ("ptq", "int8", "s", "#1f6feb"),
     ("pruned", "int8, half of the weights pruned", "D", "#2da44e"),
-    ("mixed", "4 and 8 bits, mixed by search", "v", "#8250df"),
-    ("ptq_4bit_size", "4-bit weights", "^", "#d1550f"),
+    ("mixed", "4 bits (CONV_2D) and 8, by search", "v", "#8250df"),
+    ("ptq_4bit_size", "4 bits (FULLY_CONNECTED)", "^", "#d1550f"),
 )
+# Kinds that a line connects, by size.
+LINES = (("float32", "ptq", "mixed"), ("ptq", "ptq_4bit_size"))
 
 
 def mixed(subject, points):
@@ -151,12 +153,9 @@ def _panel(axis, name, files):
             axis.scatter(
                 *place, s=36, marker=marker, color=color, label=label, zorder=3
             )
-    line = sorted(
-        place
-        for kind in ("float32", "ptq", "mixed", "ptq_4bit_size")
-        for place in places.get(kind, ())
-    )
-    axis.plot(*zip(*line, strict=True), color="#c4c8ce", linewidth=0.9, zorder=2)
+    for kinds in LINES:
+        line = sorted(place for kind in kinds for place in places.get(kind, ()))
+        axis.plot(*zip(*line, strict=True), color="#c4c8ce", linewidth=0.9, zorder=2)
     axis.axhline(0, color="#8a8f98", linewidth=0.8, linestyle=":", zorder=1)
     axis.set_title(f"{name}, {100 * whole:.2f} %", fontsize=9, loc="left")
     axis.set_xscale("log")
