@@ -100,7 +100,7 @@ def test_of_a_detector(files, features, classes):
     with pytest.warns(Chosen, match=said):
         np.testing.assert_array_equal(body_of(path), features)
     path.write_bytes(body + rest.tobytes()[:-4])
-    with pytest.raises(WeightsError, match="numbers, which are not darknet53"):
+    with pytest.raises(WeightsError, match="numbers, which do not fit darknet53"):
         body_of(path)
 
 

@@ -147,7 +147,7 @@ def test_records(work, capsys):
     path.write_bytes(content.replace(b"\x89PNG", b"\x89GNP", 2))
     code, out, err = run(*WORDS, "shards", "--count", 12, capsys=capsys)
     assert code == 0 and len(best(out)) == 10, err
-    assert "note: 2 images cannot be read and are left out" in out
+    assert "note: 2 images cannot be read and are ignored" in out
     path.write_bytes(content.replace(b"\x89PNG", b"\x89GNP", 3))
     assert "at most 1 %" in refused(*WORDS, "shards", "--count", 12, capsys=capsys)
     path.write_bytes(content[:-9])
