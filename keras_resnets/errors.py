@@ -107,6 +107,16 @@ def printable(text: str | bytes, longest: int = 200) -> str:
     return shown[:longest] + ("..." if len(text) > longest else "")
 
 
+def counted(number: int, word: str) -> str:
+    """Returns a number of things: `1 image`, `2 images`.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def first_line(error: BaseException | str) -> str:
     """Returns the first line of another library's error, printable and cut.
 

@@ -117,6 +117,8 @@ def test_evaluate_has_a_confusion_matrix_and_ece(folder, tmp_path, capsys):
     found = json.loads(out)
     assert found["count"] == 24 and 0 < found["ece"] < 0.5
     assert "Confusion matrix" in report.read_text("utf-8")
+    code, out, err = run(*words, capsys=capsys)
+    assert "24 images, top-1 " in out and ", ECE " in out and "top-5" not in out
 
 
 def test_one_output_without_a_sigmoid_needs_two_names(folder, capsys):

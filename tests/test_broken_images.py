@@ -90,7 +90,7 @@ def run(folder, name, **options):
 @pytest.mark.costly
 def test_a_training_goes_on_and_says_so(folder, monkeypatch):
     done, told = run(folder, "whole")
-    assert len(told) == 1 and "1 images cannot be decoded" in told[0]
+    assert len(told) == 1 and "1 image cannot be decoded" in told[0]
     assert "b/016.jpg" in told[0]
     record = json.loads(done.folder.record.read_text())
     assert record["replaced"] == ["b/016.jpg"] and record["status"] == "done"
@@ -123,7 +123,7 @@ def test_those_that_are_measured_leave_it_out(folder):
     data = evaluation.open_data(folder, WANTED, names=names)
     assert len(data.labels) == 44 == sum(len(batch) for batch in data.batches(7))
     assert np.bincount(data.labels).tolist() == [9, 8, 9, 9, 9]
-    assert data.notes == ("1 images cannot be read and are ignored: b/016.jpg",)
+    assert data.notes == ("1 image cannot be read and is ignored: b/016.jpg",)
     chosen = calibration.choose(folder, WANTED, 45)
     assert chosen.skipped == ("016.jpg",) and len(chosen.images) == 44
     spoil(folder, "c/017.jpg", "c/022.jpg")
@@ -142,20 +142,20 @@ def test_the_commands_say_it(folder, monkeypatch, capsys):
     words += ["--epochs", "1", "--batch-size", "9", "--input-size", "16"]
     assert cli.main([*words, "--output", "run"]) == 0
     out = capsys.readouterr().out
-    assert out.count("note: 1 images cannot be decoded") == 1 and "b/016.jpg" in out
+    assert out.count("note: 1 image cannot be decoded") == 1 and "b/016.jpg" in out
     assert cli.main([*words, "--output", "quiet", "--quiet"]) == 0
     assert "note:" not in capsys.readouterr().out
     words = ["resnet8", "--weights", "run/best.weights.h5", "--classes", "5"]
     words += ["--input-size", "16"]
     assert cli.main(["evaluate", *words, "--data", "data"]) == 0
     out = capsys.readouterr().out
-    assert "note: 1 images cannot be read" in out and "44 images" in out
+    assert "note: 1 image cannot be read" in out and "44 images" in out
     assert cli.main(["quantize", *words, "--data", "data", "--evaluate", "data"]) == 0
     out = capsys.readouterr().out
     assert "1 skipped, unreadable: " in out
-    assert out.count("note: 1 images cannot be read") == 1
+    assert out.count("note: 1 image cannot be read") == 1
     assert cli.main(["predict", *words, "data/a/005.jpg", "data/b/016.jpg"]) == 0
     out = capsys.readouterr().out
-    assert "note: 1 images cannot be read" in out and "a/005.jpg" in out
+    assert "note: 1 image cannot be read" in out and "a/005.jpg" in out
     assert cli.main(["predict", *words, "data/b/016.jpg"]) == 2
     assert "not a readable image" in capsys.readouterr().err

@@ -332,9 +332,7 @@ def test_images_without_a_suffix_and_beside_the_classes(tmp_path):
     grey(folder / "preview.png", 200)
     found, data = seen(folder, labels.class_names(2, ["cat", "dog"]))
     assert found == {0.0: 0, 20.0: 1} and len(data.labels) == 4
-    assert data.notes == (
-        f"1 images directly in {folder} have no class and are ignored",
-    )
+    assert data.notes == (f"1 image directly in {folder} has no class and is ignored",)
 
 
 def test_verify_takes_images_of_every_class(tmp_path):

@@ -151,7 +151,7 @@ def test_records(work, capsys):
     path.write_bytes(content.replace(b"\x89PNG", b"\x89GNP", 3))
     assert "at most 1 %" in refused(*WORDS, "shards", "--count", 12, capsys=capsys)
     path.write_bytes(content[:-9])
-    assert "breaks off" in refused(*WORDS, "shards", capsys=capsys)
+    assert "is truncated" in refused(*WORDS, "shards", capsys=capsys)
 
 
 @pytest.mark.costly

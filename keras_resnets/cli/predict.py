@@ -274,10 +274,12 @@ def _evaluate(asked: Evaluation) -> None:
             ece=ece,
             reliability=[] if logits else reliability.rows(),
         )
+        # Among five classes or fewer it is always 100 %.
+        top5 = f", top-5 {accuracy.top5:.2%}" if model.output_shape[-1] > 5 else ""
         ece_text = "" if ece is None else f", ECE {ece:.4f}"
         say(
-            f"{model.name}: {accuracy.count:,} images, top-1 {accuracy.top1:.2%}, "
-            f"top-5 {accuracy.top5:.2%}{ece_text}"
+            f"{model.name}: {accuracy.count:,} images, top-1 {accuracy.top1:.2%}"
+            f"{top5}{ece_text}"
         )
         if watcher is not None:
             watcher.show(accuracy, None if logits else reliability)

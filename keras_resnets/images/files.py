@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import counted
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.images import limits
@@ -200,14 +201,17 @@ def check_broken(
 
 def skipped_note(names: tuple[str, ...]) -> str:
     """A line about images that cannot be read and were left out."""
-    return f"{len(names)} images cannot be read and are ignored: {some(names)}"
+    are = "is" if len(names) == 1 else "are"
+    images = counted(len(names), "image")
+    return f"{images} cannot be read and {are} ignored: {some(names)}"
 
 
 def replaced_note(names: typing.Any) -> str:
     """A line about images that could not be decoded while a network was trained."""
+    are, classes = ("is", "its class") if len(names) == 1 else ("are", "their classes")
     return (
-        f"{len(names)} images cannot be decoded and are replaced by others of their "
-        f"classes: {some(names)}"
+        f"{counted(len(names), 'image')} cannot be decoded and {are} replaced by others "
+        f"of {classes}: {some(names)}"
     )
 
 

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.images import labels
 from keras_resnets.images.files import NPY
@@ -340,4 +341,6 @@ def _loose(folder: pathlib.Path) -> str | None:
     )
     if not count:
         return None
-    return f"{count} images directly in {_said(folder)} have no class and are ignored"
+    have, are = ("has", "is") if count == 1 else ("have", "are")
+    images = counted(count, "image")
+    return f"{images} directly in {_said(folder)} {have} no class and {are} ignored"

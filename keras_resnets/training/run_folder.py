@@ -28,6 +28,8 @@ if typing.TYPE_CHECKING:
 
 
 # Options that may not change when a run is resumed.
+# What may differ where the record has a hash.
+_HASHED = {"network": "its layers, classes or image size differ"}
 FIXED = (
     "model",
     "network",
@@ -116,9 +118,11 @@ class RunFolder:
         longer = _extended(stored.get("recipe"), current["recipe"])
         for name in FIXED:
             if stored.get(name) != current[name] and not (longer and name == "recipe"):
+                difference = _HASHED.get(name) or _difference(
+                    stored.get(name), current[name]
+                )
                 raise InvalidArgument(
-                    f"{self.path} contains a run with another {name}: "
-                    f"{_difference(stored.get(name), current[name])}"
+                    f"{self.path} contains a run with another {name}: {difference}"
                 )
         if self.state.exists():
             # A damaged state is reported before anything is written.

@@ -169,6 +169,11 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
     """
     is_image = images.ndim == 4
     is_coloured = is_image and images.shape[-1] == 3
+    if is_coloured and images.dtype.kind == "f":
+        raise InvalidArgument(
+            f"{x} must be uint8 pixels in 0..255 if it has 3 channels; got {images.dtype}: "
+            "store (255 * x).round().astype('uint8') of values in 0..1"
+        )
     if (is_coloured and images.dtype != np.uint8) or not is_image:
         raise InvalidArgument(
             f"{x} must be uint8 of shape (count, height, width, 3), or numbers of shape "
