@@ -21,6 +21,7 @@ takes.
 import argparse
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -101,10 +102,12 @@ class Worker:
         tasks: trainings of one stack; for a table, a student and its teachers.
         teaches: whether it writes a table.
         arguments: of the command.
+        plainly: without the settings of XLA in $XLA_FLAGS.
     """
 
-    def __init__(self, tasks, teaches, arguments):
+    def __init__(self, tasks, teaches, arguments, plainly=False):
         self.teaches = teaches
+        self.tasks, self.plainly = tasks, plainly
         self.names = [task["name"] for task in tasks]
         if teaches:
             self.names = [device_data.table_name(tasks[0])]
@@ -118,6 +121,8 @@ class Worker:
             command += [f"--{option}", str(value)] if value else []
         self.log = arguments.folder / f"{self.names[0]}.log"
         settings = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "KERAS_BACKEND": "jax"}
+        if plainly:
+            settings["XLA_FLAGS"] = ""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=common.environment(**settings)
@@ -173,6 +178,14 @@ class Queue:
                 continue
             self.running.remove(worker)
             print(worker.report(code), flush=True)
+            failed = code not in (0, device_training.UNFINISHED)
+            if failed and os.environ.get("XLA_FLAGS") and not worker.plainly:
+                # cuDNN refused to be part of a CUDA graph in two of nine networks.
+                again = Worker(
+                    worker.tasks, worker.teaches, self.arguments, plainly=True
+                )
+                self.running.append(again)
+                continue
             if not worker.teaches or code:
                 self.over.update(worker.names)
 

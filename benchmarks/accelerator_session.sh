@@ -73,9 +73,5 @@ fi
 wait
 fastest=${fastest:-plain}
 echo "XLA: $fastest, ${SECONDS} s"
-for setting in $fastest plain; do
-    left=$((${SECONDS_LEFT:-560} - SECONDS))
-    [ "$left" -gt 60 ] || break
-    XLA_FLAGS="${!setting}" work $trained --whole --output "$OUT" \
-        --beside "${BESIDE:-4}" --seconds "$left"
-done
+XLA_FLAGS="${!fastest}" work $trained --whole --output "$OUT" --beside "${BESIDE:-4}" \
+    --seconds $((${SECONDS_LEFT:-560} - SECONDS))

@@ -58,10 +58,10 @@ def options_of_train(task, recipe):
 
 def write_run(task, work, runs, data):
     """Writes the folder of one finished training; its row of the results."""
+    from keras_resnets.graph import provenance
     from keras_resnets.images import evaluation
     from keras_resnets.images.labels import label_set
     from keras_resnets.training import run_folder
-    from keras_resnets.weights import metadata
 
     groups, rows, _ = device_training.load_state(work / f"{task['name']}.npz")
     model = model_of(task, groups)
@@ -99,7 +99,7 @@ def write_run(task, work, runs, data):
     epochs = [dict(zip(EPOCH, row, strict=True)) for row in rows]
     folder.write_history(epochs)
     keep_curve(task["name"], epochs)
-    folder.write_weights("last", model, metadata.of(model))
+    folder.write_weights("last", model, provenance.of(model))
     folder.close()
     return {
         "training": task["name"],
