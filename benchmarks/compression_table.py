@@ -49,7 +49,8 @@ They run in LiteRT on all 10,000 test images of CIFAR-10; the ranges use 500 tra
 images. *Agreement* is the share of images with the prediction of the float network,
 *RMSE* that of the logits divided by their standard deviation; both get worse if a network
 is trained further. *Latency* is that of one image relative to the float file, with two
-threads. 4-bit weights have second-order rounding and are stored in 4 bits where that
+threads (empty: not measured). 4-bit weights have second-order rounding and are stored
+in 4 bits where that
 costs no time (*smallest file*: where it saves bytes; [compression.md](compression.md)).
 *Refused* files differ too much from the network to be written. Differences of 0.1 to 0.2
 in top-1 are chance."""
