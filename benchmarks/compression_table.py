@@ -43,17 +43,20 @@ RECIPES = {
 }
 OPTIONS = {"ptq_4bit_size": {"prefer": "size"}}
 HEADERS = ("", "top-1, %", "agreement, %", "RMSE", "kB", "latency")
-HEAD = """`python benchmarks/compression_table.py --data cifar10.npz` writes this page.
+HEAD = (
+    """`python benchmarks/compression_table.py --data cifar10.npz` writes this page.
 The TFLite files are those of networks that [this project trained](training/README.md).
 They run in LiteRT on all 10,000 test images of CIFAR-10; the ranges use 500 training
 images. *Agreement* is the share of images with the prediction of the float network,
 *RMSE* that of the logits divided by their standard deviation; both get worse if a network
 is trained further. *Latency* is that of one image relative to the float file, with two
 threads (empty: not measured). 4-bit weights have second-order rounding and are stored
-in 4 bits where that
-costs no time (*smallest file*: where it saves bytes; [compression.md](compression.md)).
-*Refused* files differ too much from the network to be written. Differences of 0.1 to 0.2
-in top-1 are chance."""
+in 4 bits where that costs no time (*smallest file*: where it saves bytes;
+[compression.md](compression.md)). *Refused* files differ too much from the network to be
+written. Differences of 0.1 to 0.2 in top-1 are chance.
+"""
+    + fine_tuning.PLAIN_NOTE
+)
 HEAD_TRAINED = """The rows with training (`{command}`) have {epochs} epochs of {images:,}
 images {machine}, with SGD with Nesterov momentum 0.9, batch 128, a cosine schedule from
 {rate}, crops and horizontal flips, and the float network as the teacher in addition to

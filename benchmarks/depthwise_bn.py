@@ -20,7 +20,7 @@ import common
 import fine_tuning
 import tflite_latency
 
-NETWORKS = ("wrn_10_3_w8", "resnet14v2")
+NETWORKS = (f"wrn_10_3_w8={fine_tuning.PLAIN}", "resnet14v2")
 KINDS = {
     "MUL, ADD": "converter",
     "rewritten": "converter",

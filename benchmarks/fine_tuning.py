@@ -18,6 +18,21 @@ TEMPERATURE = 4.0
 # What is trained, and by which recipe of quantization.
 RECIPES = {"control": None, "qat": "static_wi8_ai8", "qat_4bit": "static_wi4_ai8"}
 SETTINGS = "settings.json"
+# The weights that were `cifar10` before those of a teacher; one network of every family.
+PLAIN = "keras_resnets_cifar10_plain"
+PLAIN_NETWORKS = (
+    f"resnet20={PLAIN}",
+    f"resnet14v2={PLAIN}",
+    f"resnext20_4x16d_w16={PLAIN}",
+    "resnet14d",
+    f"drn_a_14={PLAIN}",
+    f"wrn_10_3_w8={PLAIN}",
+    f"resnet29_w12={PLAIN}",
+    f"darknet15={PLAIN}",
+)
+PLAIN_NOTE = f"""Rows of `{PLAIN}` are of the weights that were trained without a
+teacher; the package has them under this tag. DarkNet-15 was measured in float32; its
+stored weights are float16 and have 90.32 %."""
 
 
 def add_arguments(parser, epochs=None):

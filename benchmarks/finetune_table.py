@@ -1,4 +1,4 @@
-"""What `finetune` makes of every network that this package ships, on few images.
+"""What `finetune` makes of a network of every family, on few images.
 
     python benchmarks/finetune_table.py --data cifar10.npz [--fashion FOLDER] \
         --csv docs/training/finetune.csv
@@ -57,10 +57,11 @@ class Network:
         import keras_resnets
         from keras_resnets.training import devices
 
-        self.name, self.recipe, self.known = name, recipe, {}
+        self.recipe, self.known = recipe, {}
+        variant, _, weights = name.partition("=")
         self.model = keras_resnets.create_model(
-            name,
-            weights="cifar10",
+            variant,
+            weights=weights or "cifar10",
             classifier_activation=None,
             dtype=devices.safe_precision(),
         )
@@ -155,7 +156,12 @@ def main():
     parser.add_argument("--data", metavar="NPZ", required=True)
     parser.add_argument("--fashion", metavar="FOLDER")
     parser.add_argument("--csv", type=pathlib.Path, required=True)
-    parser.add_argument("--networks", nargs="*", metavar="NAME")
+    parser.add_argument(
+        "--networks",
+        nargs="*",
+        metavar="NAME[=WEIGHTS]",
+        default=fine_tuning.PLAIN_NETWORKS,
+    )
     parser.add_argument("--images", nargs="*", type=int, default=SIZES)
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--tasks", nargs="*", default=["same", "fashion"])
@@ -167,8 +173,7 @@ def main():
     if arguments.fashion:
         tasks["fashion"] = fashion(arguments.fashion)
     tasks = {name: task for name, task in tasks.items() if name in arguments.tasks}
-    shipped = [name for name in fine_tuning.shipped() if "=" not in name]
-    names = arguments.networks or shipped
+    names = arguments.networks
     for name, seed in [(name, seed) for seed in arguments.seeds for name in names]:
         wanted = missing(arguments, tasks, name, seed)
         network = Network(name, get_recipe("finetune")) if wanted else None

@@ -35,7 +35,8 @@ HEADERS = (
     "RMSE",
     "minutes",
 )
-HEAD = """`python benchmarks/four_bit_qat.py --data cifar10.npz` writes this page. The
+HEAD = (
+    """`python benchmarks/four_bit_qat.py --data cifar10.npz` writes this page. The
 TFLite files have 4-bit weights in every layer and 8-bit activations, after
 quantization-aware training from second-order rounding. They run in LiteRT on all 10,000
 test images of CIFAR-10. The training uses the float network as the teacher, SGD with
@@ -44,7 +45,10 @@ flips. *Images* is the number of training images, far fewer than the 50,000 of a
 *Lost* is in points of top-1 (negative values are gains). *Agreement* is the share of
 images with the prediction of the float network. *RMSE* is that of the logits divided by
 their standard deviation. *Minutes* are wall-clock minutes on two shared cores.
-Differences of 0.1 to 0.2 in top-1 are chance."""
+Differences of 0.1 to 0.2 in top-1 are chance.
+"""
+    + fine_tuning.PLAIN_NOTE
+)
 
 
 def measured(network, arguments):

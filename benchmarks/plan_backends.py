@@ -23,19 +23,10 @@ import tempfile
 import time
 
 import common
+import fine_tuning
 
 sys.path.insert(0, str(common.ROOT / "tests"))
 
-NETWORKS = (
-    "resnet20=keras_resnets_cifar10_plain",
-    "resnet14v2=keras_resnets_cifar10_plain",
-    "resnext20_4x16d_w16",
-    "resnet14d",
-    "drn_a_14",
-    "wrn_10_3_w8",
-    "resnet29_w12",
-    "darknet15",
-)
 CASES = {
     "int8": "static_wi8_ai8",
     "int16": "static_wi8_ai8",
@@ -355,7 +346,7 @@ def row(network, case, backend, found):
 def main():
     parser = common.parser(__doc__)
     parser.add_argument("--data", required=True, help=".npz file")
-    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--networks", nargs="+", default=fine_tuning.PLAIN_NETWORKS)
     parser.add_argument("--cases", nargs="+", default=tuple(CASES), choices=CASES)
     parser.add_argument("--count", type=int, default=10_000, help="images for top-1")
     parser.add_argument(

@@ -41,14 +41,18 @@ HEADERS = (
     "CPU s",
     "peak GB",
 )
-HEAD = """`python benchmarks/rounding.py --data cifar10.npz` writes this page. The TFLite
+HEAD = (
+    """`python benchmarks/rounding.py --data cifar10.npz` writes this page. The TFLite
 files have 4-bit weights in every layer and 8-bit activations, without training. They run
 in LiteRT on all 10,000 test images of CIFAR-10; ranges and rounding use 500 training
 images (seed 0). *Lost* is in points of top-1. *Agreement* is the share of images with the
 prediction of the float network. *RMSE* is that of the logits divided by their standard
 deviation. *CPU s* and *peak GB* are those of the process that wrote the file, including
 the conversion and the import of TensorFlow. *Refused* files differ too much from the
-network to be written. Differences of 0.1 to 0.2 in top-1 are chance."""
+network to be written. Differences of 0.1 to 0.2 in top-1 are chance.
+"""
+    + fine_tuning.PLAIN_NOTE
+)
 
 
 def used():

@@ -56,9 +56,9 @@ keras-resnets evaluate {first} --weights cifar10 --data cifar10.npz
 ```
 
 `NAME_plain` is the network of `weights="keras_resnets_cifar10_plain"`: the one that was
-shipped before, trained without a teacher. The figures of [compression](../compression.md)
-are those of the plain networks. `wrn_16_4_teacher` is the WRN-16-4 that was shipped before
-its student `wrn_16_4_taught`, with 94.63 %.
+shipped before, trained without a teacher. Tables of [compression](../compression.md) and
+[targets](../targets.md) that were measured with them say so. `wrn_16_4_teacher` is the
+WRN-16-4 that was shipped before its student `wrn_16_4_taught`, with 94.63 %.
 
 """
 

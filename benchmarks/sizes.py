@@ -22,7 +22,10 @@ import fine_tuning
 import targets_table
 
 # All of targets_table.py but MLPerf Tiny's.
-NETWORKS = targets_table.NETWORKS[1:]
+NETWORKS = tuple(
+    f"{name}={fine_tuning.PLAIN}" if name in targets_table.OF_PLAIN else name
+    for name in targets_table.NETWORKS[1:]
+)
 RESULTS = common.ROOT / "docs" / "sizes.json"
 FIGURE = common.ROOT / "docs" / "images" / "sizes.png"
 KINDS = ("mixed", "pruned")
@@ -157,7 +160,8 @@ def _panel(axis, name, files):
         line = sorted(place for kind in kinds for place in places.get(kind, ()))
         axis.plot(*zip(*line, strict=True), color="#c4c8ce", linewidth=0.9, zorder=2)
     axis.axhline(0, color="#8a8f98", linewidth=0.8, linestyle=":", zorder=1)
-    axis.set_title(f"{name}, {100 * whole:.2f} %", fontsize=9, loc="left")
+    label = name.replace(f"={fine_tuning.PLAIN}", ", plain")
+    axis.set_title(f"{label}, {100 * whole:.2f} %", fontsize=9, loc="left")
     axis.set_xscale("log")
     axis.set_xticks((100, 300, 1000, 3000), ("100", "300", "1,000", "3,000"))
     axis.minorticks_off()

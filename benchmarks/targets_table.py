@@ -14,6 +14,7 @@ import pathlib
 import tempfile
 
 import common
+import fine_tuning
 
 PAGE, FIGURES = (common.ROOT / "docs" / name for name in ("targets.md", "targets.json"))
 # Our trained networks, and MLPerf Tiny's.
@@ -47,6 +48,14 @@ TARGETS = (
     "rockchip",
     "coreml",
 )
+# Their cells were measured with the weights that were trained without a teacher.
+OF_PLAIN = (
+    "resnet29_w12",
+    "wrn_10_3_w8",
+    "resnext20_4x16d_w16",
+    "drn_a_14",
+    "darknet15",
+)
 # Checked by its rules; nothing here can run it.
 CHECKED = ("edgetpu",)
 # Networks of 224 x 224, whose weights are random: what is counted is what a chip has to
@@ -69,6 +78,8 @@ _PHOTOS, _COMPARED = 20, 4
 
 def weights_of(name):
     """Where a network's values are."""
+    if name in OF_PLAIN:
+        return fine_tuning.PLAIN
     if name != "resnet8":
         return "cifar10"
     return pathlib.Path(os.environ["KERAS_RESNETS_DATA"], MLPERF)
