@@ -107,15 +107,15 @@ def test_a_signal_within_the_validation_keeps_all_steps(tmp_path, monkeypatch, c
     kept = callbacks.Keeper.on_test_batch_begin
 
     def signalled(self, batch, logs=None):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
         kept(self, batch, logs)
 
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.Keeper, "on_test_batch_begin", signalled)
         code = interrupts.run(lambda: run(tmp_path, "run", recipe, save_seconds=1e9))
-    assert code == 130
+    assert code == 143
     assert capsys.readouterr().err == (
-        f"keras-resnets: interrupted; {tmp_path / 'run'} is saved at epoch 1, step 3: the "
+        f"keras-resnets: terminated; {tmp_path / 'run'} is saved at epoch 1, step 3: the "
         "same command with --resume goes on from there\n"
     )
     stop_at(monkeypatch, 0)
