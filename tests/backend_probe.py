@@ -1,5 +1,6 @@
 """Run by test_backends.py under another backend: python backend_probe.py OUTPUT.npz"""
 
+import pathlib
 import sys
 
 import keras
@@ -69,16 +70,69 @@ def normalize_on_jax():
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5)
 
 
+def relu_and_pooling_on_jax():
+    """Both layers equal Keras' own, in every setting, and use their own operations."""
+    import jax
+
+    both = (layers, keras.layers)
+    x = np.random.default_rng(0).integers(-2, 3, (2, 10, 9, 4)).astype("float32")
+    for kind, settings, operation in (
+        ("ReLU", {}, "custom_jvp_call"),
+        ("ReLU", {"max_value": 1.5}, None),
+        ("ReLU", {"negative_slope": 0.5, "threshold": 1.0}, None),
+        ("MaxPooling2D", {"pool_size": 3, "strides": 2}, "custom_jvp_call"),
+        ("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, None),
+        ("MaxPooling2D", {"pool_size": 3, "strides": 1}, None),
+        ("MaxPooling2D", {"pool_size": (3, 2), "strides": 2}, None),
+    ):
+        found = []
+        for source in both:
+            layer = getattr(source, kind)(**settings)
+            y, back = jax.vjp(layer, x)
+            found.append((y, *back(np.asarray(y) + 1)))
+            assert layer(keras.KerasTensor(x.shape)).shape == y.shape
+        for one, other in zip(*found, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=f"{kind} {settings}")
+        own = "optimization_barrier" if kind == "ReLU" else "i8["
+        layer = getattr(layers, kind)(**settings)
+        slope = jax.make_jaxpr(lambda x, f=layer: jax.vjp(f, x)[1](f(x)))(x)
+        assert (own in str(slope)) == (operation is not None), (kind, settings)
+
+
+def steps_equal_those_of_the_saved_file(folder):
+    """A `.keras` file has Keras' layers; training computes the same with both."""
+    model = small_model("shortcut_d")
+    kinds = [type(layer) for layer in model.layers]
+    assert layers.ReLU in kinds and layers.MaxPooling2D in kinds
+    model.save(folder / "model.keras")
+    loaded = keras.saving.load_model(folder / "model.keras")
+    assert not {layers.ReLU, layers.MaxPooling2D} & {type(x) for x in loaded.layers}
+    images, labels = noise(8, 32, 32, 3), np.arange(8) % 10
+    losses = []
+    for each in (model, loaded):
+        each.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+        losses.append([float(each.train_on_batch(images, labels)) for _ in range(3)])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    for one, other in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_allclose(
+            *map(keras.ops.convert_to_numpy, (one, other)), rtol=1e-3, atol=1e-4
+        )
+
+
 def main(path):
     results = predictions()
     if keras.backend.backend() == "jax":
         normalize_on_jax()
+        relu_and_pooling_on_jax()
     train_step("dilated_grouped")
     model = keras_resnets.ResNeXt50(weights=None, input_shape=(64, 64, 3))
     assert keras_resnets.analyze(model).trainable_params == 25_028_904
     other = {"jax": "torch", "torch": "jax"}[keras.backend.backend()]
     for name in ("tensorflow", other):
         assert name not in sys.modules, f"{name} was imported"
+    if keras.backend.backend() == "jax":
+        # Saving imports TensorFlow where it is installed.
+        steps_equal_those_of_the_saved_file(pathlib.Path(path).parent)
     np.savez(path, **results)
 
 

@@ -124,11 +124,25 @@ def test_batch_normalization_equals_keras_while_training_and_after():
         assert np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1)
 
 
-def test_batch_normalization_saves_as_keras_own(tmp_path):
-    model = keras.Sequential([keras.Input((4, 4, 3)), layers.BatchNormalization()])
-    model.save(tmp_path / "bn.keras")
-    loaded = keras.saving.load_model(tmp_path / "bn.keras")
-    assert type(loaded.layers[0]) is keras.layers.BatchNormalization
+@pytest.mark.parametrize(
+    "kind, arguments",
+    [("BatchNormalization", ()), ("ReLU", ()), ("MaxPooling2D", (3, 2))],
+)
+def test_layers_save_as_keras_own(kind, arguments, tmp_path):
+    ours, own = getattr(layers, kind), getattr(keras.layers, kind)
+    layer = ours(*arguments, name="layer")
+    saved, expected = (
+        keras.saving.serialize_keras_object(each)
+        for each in (layer, own(*arguments, name="layer"))
+    )
+    # Keras looks this name up first, then the module's class.
+    assert saved.pop("registered_name") == kind
+    expected.pop("registered_name")
+    assert saved == expected
+    model = keras.Sequential([keras.Input((4, 4, 3)), layer])
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.saving.load_model(tmp_path / "layer.keras")
+    assert type(loaded.layers[0]) is own
 
 
 def test_frozen_batch_normalization_does_not_move():

@@ -190,7 +190,7 @@ def _post_activation_unit(
     if not bn_inside:
         y = parts.bn(y, f"{name}_bn{last}")
     if order in ("original", "bn_after_add"):
-        y = parts.act(y, f"{name}_out")
+        y = parts.act(y, f"{name}_out", of_sum=bn_inside)
     return y
 
 

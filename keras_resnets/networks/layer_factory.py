@@ -100,10 +100,14 @@ class Parts:
             **self.named(name),
         )(x)
 
-    def act(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    def act(
+        self, x: keras.KerasTensor, name: str, of_sum: bool = False
+    ) -> keras.KerasTensor:
+        """Applies the activation; `of_sum`: `x` is an addition (`layers.ReLU`)."""
         activation = self.architecture.activation
         if activation == "relu":
-            return keras.layers.ReLU(**self.named(name))(x)
+            make = layers.ReLU if of_sum else keras.layers.ReLU
+            return make(**self.named(name))(x)
         if activation == "leaky_relu":
             return keras.layers.LeakyReLU(
                 negative_slope=self.architecture.negative_slope, **self.named(name)
@@ -126,7 +130,7 @@ class Parts:
         name: str,
         padding: str = "valid",
     ) -> keras.KerasTensor:
-        return keras.layers.MaxPooling2D(size, stride, padding, **self.spatial(name))(x)
+        return layers.MaxPooling2D(size, stride, padding, **self.spatial(name))(x)
 
     def average_pool(
         self, x: keras.KerasTensor, stride: int, name: str

@@ -5,10 +5,12 @@
   CPU, and unreadable for ONNX) and lowers dilation to SpaceToBatch.
 - `BatchNormalization`: TensorFlow's fused training kernel, and on JAX statistics in
   one pass over the inputs. Keras 3 composes it of a dozen operations and reads the
-  inputs twice. A saved model refers to Keras' layer, whose results are equal.
+  inputs twice.
+- `ReLU`, `MaxPooling2D`: on JAX with gradients that move fewer bytes.
 - `IdentityPadShortcut`, `StochasticDepth`, `Discard`: layers that Keras lacks.
 
-On other backends the first two are Keras' layers unchanged.
+On other backends the first four are Keras' layers unchanged. A saved model refers to
+Keras' BN, ReLU and pooling, whose results are equal.
 """
 
 import typing
@@ -31,6 +33,15 @@ def _native() -> typing.Any:
     from keras_resnets.networks import tensorflow_ops
 
     return tensorflow_ops
+
+
+def _jax_ops(inputs: typing.Any) -> typing.Any:
+    """The JAX helpers, or None on another backend and for a symbolic tensor."""
+    if keras.backend.backend() != "jax" or isinstance(inputs, keras.KerasTensor):
+        return None
+    from keras_resnets.networks import jax_ops
+
+    return jax_ops
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -130,6 +141,66 @@ class BatchNormalization(keras.layers.BatchNormalization):
         mean = mean + shift
         scale = ops.rsqrt(variance + self.epsilon) * self.gamma
         return inputs * scale + (self.beta - mean * scale), mean, variance
+
+
+class ReLU(keras.layers.ReLU):
+    """`keras.layers.ReLU` of an addition: y = max(x, 0).
+
+    The next convolution keeps y for its gradient, but nothing keeps the sum x. On JAX
+    the gradient of this layer compares y with 0, dx = dy where y > 0, else 0; that of
+    Keras' layer compares x, for which XLA adds once more.
+
+    Shapes: x and y (N, ...).
+
+    Arguments and results, also of NaN, are those of Keras' layer. It is saved as Keras'
+    layer, so that a model loads without this package. With a `max_value`,
+    `negative_slope` or `threshold` it is Keras' implementation.
+
+    Example:
+        >>> import keras
+        >>> float(ReLU()(-keras.ops.ones(())))
+        0.0
+    """
+
+    __module__ = "keras.layers"
+
+    def call(self, inputs: typing.Any) -> typing.Any:
+        native = _jax_ops(inputs)
+        plain = (
+            self.max_value is None and not self.negative_slope and not self.threshold
+        )
+        if native is None or not plain:
+            return super().call(inputs)
+        return native.relu_by_output(ops.convert_to_tensor(inputs))
+
+
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """`keras.layers.MaxPooling2D`, on JAX with a gradient without scatter.
+
+    y[n, i, j, c] = max over u, v in 0..2 of x[n, 2 i + u, 2 j + v, c], for windows of
+    3x3 at stride 2 with padding `"valid"`, channels last. Other windows and formats are
+    Keras' implementation.
+
+    Shapes: x (N, H, W, C), y (N, floor((H - 1) / 2), floor((W - 1) / 2), C).
+
+    Arguments and results are those of Keras' layer: the gradient of y goes to the first
+    of equal inputs. It is saved as Keras' layer, so that a model loads without this
+    package.
+
+    Example:
+        >>> import keras
+        >>> tuple(MaxPooling2D(3, 2)(keras.ops.ones((1, 9, 8, 4))).shape)
+        (1, 4, 3, 4)
+    """
+
+    __module__ = "keras.layers"
+
+    def call(self, inputs: typing.Any) -> typing.Any:
+        native = _jax_ops(inputs)
+        window = (self.pool_size, self.strides, self.padding, self.data_format)
+        if native is None or window != ((3, 3), (2, 2), "valid", "channels_last"):
+            return super().call(inputs)
+        return native.max_pool(ops.convert_to_tensor(inputs))
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -47,8 +47,12 @@ _PLAIN = {
     keras.layers.Dropout: ("Dropout", ("rate", "noise_shape")),
     keras.layers.SpatialDropout2D: ("SpatialDropout2D", ("rate",)),
 }
-_PLAIN[layers.Conv2D] = _PLAIN[keras.layers.Conv2D]
-_PLAIN[layers.BatchNormalization] = _PLAIN[keras.layers.BatchNormalization]
+_PLAIN |= {
+    layers.Conv2D: _PLAIN[keras.layers.Conv2D],
+    layers.BatchNormalization: _PLAIN[keras.layers.BatchNormalization],
+    layers.ReLU: _PLAIN[keras.layers.ReLU],
+    layers.MaxPooling2D: _PLAIN[keras.layers.MaxPooling2D],
+}
 # Functions that are the same in both versions, under the same name.
 _FUNCTIONS = ("linear", "relu", "softmax", "sigmoid", "tanh", "elu", "selu")
 # TensorFlow's fused BN raises a smaller epsilon to this.

@@ -63,7 +63,7 @@ def has_end(layer: typing.Any) -> bool:
 
 def activation(layer: typing.Any) -> str | None:
     """Returns the name of an activation layer's function; None for other layers."""
-    if type(layer) is keras.layers.ReLU:
+    if type(layer) in (keras.layers.ReLU, layers.ReLU):
         plain = not layer.negative_slope and not layer.threshold
         limits = {None: "relu", 6.0: "relu6"}
         return limits.get(layer.max_value) if plain else None
