@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import time
@@ -91,13 +92,28 @@ class Worker:
 
     def ask(self, steps):
         """Best seconds of `steps` steps; None where the worker cannot run here."""
-        try:
-            self._process.stdin.write(f"{steps}\n")
+        self.send(steps)
+        answer = self.receive()
+        return answer and answer["best"]
+
+    def send(self, question):
+        """Puts a question; `receive` has the answer."""
+        # A dead worker's missing answer tells.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{question}\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
+
+    def receive(self, seconds=None):
+        """The answer as a dict; None from a dead worker, or one that takes longer."""
+        if not select.select([self._process.stdout], [], [], seconds)[0]:
             return None
-        return json.loads(line)["best"] if line else None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def kill(self):
+        """Ends the process at once, whatever it does."""
+        self._process.kill()
+        self.close()
 
     def close(self):
         """Ends the process."""
