@@ -1,4 +1,4 @@
-"""The operations for JAX against those that Keras' layers call: equal to the last bit."""
+"""The operations for JAX against those that Keras' layers call, where sums are exact."""
 
 import numpy as np
 import pytest
