@@ -174,7 +174,11 @@ def _panel(axis, key, scale):
             zorder=2,
         )
     axis.set_xscale("log")
-    ticks = (100, 200, 500, 1000, 2000, 5000) if key == "bytes" else (0.2, 0.5, 1, 2, 5)
+    ticks = (
+        (100, 200, 500, 1000, 2000, 5000)
+        if key == "bytes"
+        else (0.1, 0.2, 0.5, 1, 2, 5)
+    )
     low, high = axis.get_xlim()
     # Room for the name of the largest.
     high *= 1.8

@@ -3,9 +3,9 @@
     python benchmarks/model_cards.py
 
 Nothing is measured here: the page puts together what stands in docs/training (the run of
-each network), `keras_resnets/models/costs.csv` (`benchmarks/choosing.py`),
-docs/rounding_table.json (`benchmarks/rounding.py`) and docs/confidence.md
-(`benchmarks/confidence.py`), in the sections of Mitchell 2019 (arXiv:1810.03993).
+each network), `keras_resnets/models/costs.csv` (`benchmarks/choosing.py`) and
+docs/confidence.md (`benchmarks/confidence.py`), in the sections of Mitchell 2019
+(arXiv:1810.03993).
 """
 
 import csv
@@ -21,7 +21,7 @@ HEAD = """# Model cards
 These are the networks that come with the package, in the sections of Mitchell et al. 2019
 ([arXiv:1810.03993](https://arxiv.org/abs/1810.03993)). `python benchmarks/model_cards.py`
 writes this page from the records of the trainings and the tables of
-[choosing](choosing.md), [rounding](rounding_table.md) and [confidence](confidence.md).
+[choosing](choosing.md) and [confidence](confidence.md).
 
 All networks have this in common:
 

@@ -440,7 +440,10 @@ def test_file_of_a_shallow_network(kind, pictures, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TRAINED)
 def test_file_of_a_trained_network(kind, shared_data, tmp_path):
-    model = keras_resnets.create_model(TRAINED[kind], weights="cifar10")
+    # The other weights of DarkNet-15 differ by eight steps in 1 of these 1,000 images:
+    # their operators do not, but their roundings add up further.
+    tag = "keras_resnets_cifar10_plain" if kind == "darknet" else "cifar10"
+    model = keras_resnets.create_model(TRAINED[kind], weights=tag)
     train, others = (
         model.preprocessing.normalize(cifar(shared_data, *which)[0], "channels_last")
         for which in (("train", 500), ("test", 1000))

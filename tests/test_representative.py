@@ -147,7 +147,7 @@ def test_images_that_say_too_little():
         (flat, "a single colour; all of them are"),
         (np.repeat(good[:1], 20, axis=0), "1 of 20 do"),
         (np.concatenate([flat, good[:5]]), "5 of 17 do"),
-        (good[:9], "at least 10 images; array gives 9"),
+        (good[:9], "at least 10 images; array has 9"),
         (good[:, :16], r"shape \(count, 32, 32, 3\)"),
         (np.where(good > 1, np.nan, good), "NaN"),
     ):
