@@ -69,6 +69,15 @@ def test_four_slopes_of_one_input_are_added_in_float32():
     assert float(back(x, slopes)[0][0, 2, 2, 0]) == 260
 
 
+def test_slopes_of_float64_keep_their_precision():
+    with jax.enable_x64(True):
+        x = jnp.arange(25.0).reshape(1, 5, 5, 1)
+        slopes = jnp.full((1, 2, 2, 1), 1 / 3)
+        (slope,) = jax.vjp(jax_ops.max_pool, x)[1](slopes)
+    assert slope.dtype == "float64"
+    assert float(slope[0, 4, 4, 0]) == 1 / 3
+
+
 @pytest.mark.costly
 @pytest.mark.parametrize("name", ["relu_by_output", "max_pool"])
 def test_other_transformations_of_jax_work_as_on_keras_own(name):

@@ -63,8 +63,8 @@ def _pool_slope(
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     best, where = _pool(*primals)
     (tangent,) = tangents
-    # In float32, since the transpose of this sum adds up to four values of an input.
-    parts = _windows(tangent.astype("float32"))
+    # At least in float32: the transpose of this sum adds up to four values of an input.
+    parts = _windows(tangent.astype(jnp.promote_types(tangent.dtype, "float32")))
     moved: Array = sum(jnp.where(where == n, part, 0.0) for n, part in enumerate(parts))
     no_slope = np.zeros(where.shape, jax.dtypes.float0)
     return (best, where), (moved.astype(tangent.dtype), no_slope)
