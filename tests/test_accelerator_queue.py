@@ -26,5 +26,5 @@ def test_stacked_networks_compute_what_each_computes_alone():
     assert done.returncode == 0, done.stderr[-3000:]
     differences = json.loads(done.stdout.splitlines()[-1])
     assert set(differences) == set(NETWORKS)
-    # A channel in the wrong place differs by about 1.
-    assert max(differences.values()) < 1e-4, differences
+    # Rounding differs by up to 2e-4, a channel in the wrong place by about 1.
+    assert max(differences.values()) < 1e-3, differences
