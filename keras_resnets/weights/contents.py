@@ -12,6 +12,7 @@ import typing
 from collections.abc import Iterator
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.weights import layer_numbers
 from keras_resnets.weights import layouts
@@ -185,7 +186,8 @@ def _network(
     if outside:
         names = [".".join(key) for key in outside]
         remarks.append(
-            f"{len(names)} tensors outside {place} are ignored ({shortened(names)})"
+            f"{counted(len(names), 'tensor')} outside {place} "
+            f"{'is' if len(names) == 1 else 'are'} ignored ({shortened(names)})"
         )
     classes = None
     if head is not None:

@@ -21,7 +21,7 @@ FILES = {
     "half.safetensors": "",
     "timm_hub/model.safetensors": "",
     "timm_hub/pytorch_model.bin": "",
-    "timm_train/last.pth.tar": r"state_dict_ema is taken",
+    "timm_train/last.pth.tar": r"state_dict_ema is used",
     "hub_mixin/model.safetensors": "",
     "transformers/model.safetensors": "",
     "lightning.ckpt": "",
@@ -29,7 +29,7 @@ FILES = {
     "data_parallel.pt": "",
     "compiled.safetensors": "",
     "compiled_ddp": "",
-    "reference.pth": r"model_ema.module is taken",
+    "reference.pth": r"model_ema.module is used",
     "averaged.pth": "",
     "model_state.ckpt": "",
     "torch.h5": "",
@@ -43,9 +43,9 @@ FILES = {
 HEADLESS = {
     "features.safetensors": "",
     "mlp_head.pth": r"head \(fc.0, fc.2\) is not a linear classifier",
-    "moco.pth.tar": r"module.encoder_q is taken",
-    "dino.pth": r"teacher.backbone is taken",
-    "detector.pth": r"outside backbone.body are not taken",
+    "moco.pth.tar": r"module.encoder_q is used",
+    "dino.pth": r"teacher.backbone is used",
+    "detector.pth": r"\d tensors? outside backbone.body (is|are) ignored",
 }
 # File -> words of the error.
 REFUSED = {
