@@ -56,7 +56,8 @@ have random weights with computed BN statistics and images of 128 x 128 pixels (
 latencies do not depend on the weights; errors do ([export.md](export.md) has those of
 trained networks).
 
-- *relative error* and *SQNR* compare the logits with those of Keras.
+- *relative error* and *SQNR* compare the logits with those of Keras; those of a SavedModel
+  cannot be read.
 - *ms* is the median latency of one image on 2 threads.
 - *of its float32* is the ratio to the float32 file in the same runtime.
 - *export s* includes running and comparing the file.

@@ -196,8 +196,10 @@ def test_page_of_exports_has_the_structure_of_its_script(monkeypatch):
         assert header == f"| {' | '.join(script['HEADERS'])} |"
         assert [row[0] for row in cells] == formats
         assert all(len(row) == len(script["HEADERS"]) and all(row) for row in cells)
-        for _, size, error, *_ in cells:
-            assert float(size.replace(",", "")) > 0 and 0 <= float(error) < 1
+        for form, size, error, *_ in cells:
+            assert float(size.replace(",", "")) > 0
+            # A SavedModel has no logits to compare.
+            assert error == "-" if "saved_model" in form else 0 <= float(error) < 1
 
 
 def test_the_model_cards_are_current(monkeypatch):
