@@ -179,7 +179,13 @@ class Queue:
             self.running.remove(worker)
             print(worker.report(code), flush=True)
             failed = code not in (0, device_training.UNFINISHED)
-            if failed and os.environ.get("XLA_FLAGS") and not worker.plainly:
+            in_time = time.time() < self.arguments.until
+            if (
+                failed
+                and in_time
+                and os.environ.get("XLA_FLAGS")
+                and not worker.plainly
+            ):
                 # cuDNN refused to be part of a CUDA graph in two of nine networks.
                 again = Worker(
                     worker.tasks, worker.teaches, self.arguments, plainly=True
@@ -231,13 +237,13 @@ class Queue:
 
     def _stack(self, first):
         """The first training with those that differ in name and seed alone."""
-        out = self._busy() | self.over
+        out, done = self._busy() | self.over, self._epochs(first)
         same = [
             task
             for task in self.tasks.values()
             if task["name"] not in out
             and self._kind(task) == self._kind(first)
-            and self._epochs(task) == self._epochs(first)
+            and self._epochs(task) == done
         ]
         return same[: self.arguments.stack]
 
@@ -246,18 +252,29 @@ class Queue:
         return {key: task[key] for key in task if key not in ("name", "seed")}
 
     def _epochs(self, task):
-        path = self.arguments.folder / f"{task['name']}.npz"
-        return len(device_training.load_state(path)[1]) if path.exists() else 0
+        return epochs_in(self.arguments.folder, task) or 0
+
+
+def epochs_in(folder, task):
+    """Epochs of a training's state in a folder; None where there is none."""
+    path = folder / f"{task['name']}.npz"
+    return len(device_training.load_state(path)[1]) if path.exists() else None
+
+
+def only(tasks, names):
+    """The named trainings and their teachers, whose answers they need."""
+    named = [task for task in tasks if task["name"] in names]
+    teachers = {name for task in named for name in task.get("teachers", ())}
+    return [task for task in tasks if task["name"] in teachers.union(names)]
 
 
 def show(tasks, folder):
     """Prints the queue, and how far each training is in a folder."""
     rows, done = [], finished()
     for task in tasks:
-        path = folder / f"{task['name']}.npz" if folder else None
-        known = path is not None and path.exists()
-        epochs = task["epochs"] if task["name"] in done else 0
-        epochs = len(device_training.load_state(path)[1]) if known else epochs
+        epochs = epochs_in(folder, task) if folder else None
+        if epochs is None:
+            epochs = task["epochs"] if task["name"] in done else 0
         teachers = ", ".join(task.get("teachers", ()))
         rows.append((task["name"], task["model"], epochs, task["epochs"], teachers))
     common.show(("training", "network", "done", "epochs", "teachers"), rows)
@@ -286,7 +303,7 @@ def parse():
         "--whole", action="store_true", help="give up early what would not end in time"
     )
     work.add_argument("--tables", action="store_true", help="of teachers alone")
-    work.add_argument("--only", nargs="+", help="these trainings")
+    work.add_argument("--only", nargs="+", help="these trainings, and teachers")
     work.add_argument("--images", type=int, help="the first so many alone")
     work.add_argument("--noise", type=int, help="so many images of noise, to time")
     work.add_argument("--epochs", type=int, help="stop each after so many")
@@ -306,7 +323,7 @@ def main():
         arguments.until = time.time() + arguments.seconds - ENDING_SECONDS
         arguments.folder.mkdir(parents=True, exist_ok=True)
         if arguments.only:
-            tasks = [task for task in tasks if task["name"] in arguments.only]
+            tasks = only(tasks, arguments.only)
         if arguments.noise:
             tasks = [{**task, "alone": False} for task in tasks]
         Queue(tasks, arguments).work()

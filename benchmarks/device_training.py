@@ -44,7 +44,7 @@ def build(task, precision=None):
     )
 
 
-def distances(logits, labels, answers, task):
+def loss_and_accuracy(logits, labels, answers, task):
     """Loss and accuracy of each network: (count,), (count,).
 
     Args:
@@ -93,7 +93,7 @@ def step_program(model, task, number):
         trainable, fixed = ([stacked.spread(v) for v in g] for g in (trainable, fixed))
         outputs, fixed = wide.stateless_call(trainable, fixed, inputs, training=True)
         logits = stacked.outputs_of(outputs.astype("float32"), number)
-        loss, right = distances(logits, labels, answers, task)
+        loss, right = loss_and_accuracy(logits, labels, answers, task)
         fixed = [stacked.gather(value, number) for value in fixed]
         return jnp.sum(loss), (fixed, loss, right)
 

@@ -129,7 +129,7 @@ def test_one_output_without_a_sigmoid_needs_two_names(folder, capsys):
     model = network(None)
     assert not binary.is_binary(model)
     with pytest.raises(
-        InvalidArgument, match="deploy takes classifiers; light_or_dark"
+        InvalidArgument, match="deploy requires a classifier; light_or_dark"
     ):
         binary.check(model, "deploy")
     model.labels = LABELS

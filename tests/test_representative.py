@@ -303,3 +303,20 @@ def test_made_up_statistics_tell_no_mode():
     for given in (images, np.random.default_rng(0).normal(size=(4, 64, 64, 3))):
         ready = session.make_ready(model, "int8", given, images[:1])
         assert ready.calibration.shape == images.shape
+
+
+def test_copies_of_a_few_images_are_no_calibration_set(tmp_path):
+    """For `quantize` and both searches alike, before anything is converted."""
+    model = randomize(small_model("basic_original", input_shape=SHAPE))
+    images = np.repeat(noise(6, *SHAPE), 2, axis=0)
+    labels = np.zeros(1000, "int64")
+    jobs = (
+        lambda: quantization.quantize(model, tmp_path / "a.tflite", calibration=images),
+        lambda: quantization.find_mix(
+            model, images, (noise(1000, *SHAPE), labels), max_drop=0.2
+        ),
+    )
+    for job in jobs:
+        with pytest.raises(InvalidArgument, match="must differ .*; 6 of 12 do"):
+            job()
+    assert not list(tmp_path.iterdir())

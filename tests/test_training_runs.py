@@ -68,6 +68,21 @@ def test_a_run_that_is_interrupted_says_so(tmp_path, monkeypatch):
     assert found["status"] == "done" and "reason" not in found and found["figures"]
 
 
+def stop(monkeypatch, folder, recipe, method, signalled):
+    """A run as a command, which ends by the SIGTERM that `signalled` sends."""
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Keeper, method, signalled)
+        code = interrupts.run(lambda: run(folder, "run", recipe, save_seconds=1e9))
+    assert code == 143
+
+
+def line_of(folder, step):
+    return (
+        f"keras-resnets: terminated; {folder / 'run'} is saved at epoch 1, step {step}: "
+        "the same command with --resume goes on from there\n"
+    )
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_within_a_step_saves_the_state_behind_it(
     tmp_path, monkeypatch, capsys
@@ -82,14 +97,8 @@ def test_a_signal_within_a_step_saves_the_state_behind_it(
         if batch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Keeper, "on_train_batch_begin", signalled)
-        code = interrupts.run(lambda: run(tmp_path, "run", recipe, save_seconds=1e9))
-    assert code == 143
-    assert capsys.readouterr().err == (
-        f"keras-resnets: terminated; {tmp_path / 'run'} is saved at epoch 1, step 2: the "
-        "same command with --resume goes on from there\n"
-    )
+    stop(monkeypatch, tmp_path, recipe, "on_train_batch_begin", signalled)
+    assert capsys.readouterr().err == line_of(tmp_path, step=2)
     found = record(tmp_path)
     assert found["status"] == "interrupted" and found["reason"] == "Terminated"
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
@@ -110,14 +119,8 @@ def test_a_signal_within_the_validation_keeps_all_steps(tmp_path, monkeypatch, c
         os.kill(os.getpid(), signal.SIGTERM)
         kept(self, batch, logs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Keeper, "on_test_batch_begin", signalled)
-        code = interrupts.run(lambda: run(tmp_path, "run", recipe, save_seconds=1e9))
-    assert code == 143
-    assert capsys.readouterr().err == (
-        f"keras-resnets: terminated; {tmp_path / 'run'} is saved at epoch 1, step 3: the "
-        "same command with --resume goes on from there\n"
-    )
+    stop(monkeypatch, tmp_path, recipe, "on_test_batch_begin", signalled)
+    assert capsys.readouterr().err == line_of(tmp_path, step=3)
     stop_at(monkeypatch, 0)
     with pytest.warns(UserWarning, match="from its last state, epoch 1, step 3"):
         check_equal(whole, run(tmp_path, "run", recipe, resume=True))

@@ -41,9 +41,9 @@ def check(model: keras.Model, job: str) -> None:
     """Raises `InvalidArgument` for one output that need not belong to two classes."""
     if has_one_output(model) and not is_binary(model):
         raise InvalidArgument(
-            f"{job} takes classifiers; {model.name} has one output without a sigmoid: if "
-            "it is the logit of the second of two classes, name both (--labels cat,dog, "
-            "or model.labels)"
+            f"{job} requires a classifier; {model.name} has one output without a sigmoid: "
+            "if it is the logit of the second of two classes, name both (--labels "
+            "cat,dog, or model.labels)"
         )
 
 

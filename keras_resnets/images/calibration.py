@@ -183,7 +183,9 @@ def _images_in(path: pathlib.Path) -> np.ndarray:
 def collected_set(
     calibration: typing.Any, shape: tuple[int, int, int], fewest: int = FEWEST
 ) -> CalibrationSet:
-    """Returns a `CalibrationSet`, whose images are not checked but for their number.
+    """Returns a `CalibrationSet` of enough different images.
+
+    Their values are not compared with the network's preprocessing, see `checked_set`.
 
     Args:
         calibration: a `CalibrationSet`, or anything that `calibration_checks.collect`
@@ -192,8 +194,16 @@ def collected_set(
         fewest: smallest number of images.
 
     Raises:
-        InvalidArgument: there are fewer images, or none.
+        InvalidArgument: there are fewer images, or fewer that differ.
     """
+    chosen = _collected(calibration, shape, fewest)
+    calibration_checks.check_content(chosen.images, fewest)
+    return chosen
+
+
+def _collected(
+    calibration: typing.Any, shape: tuple[int, int, int], fewest: int
+) -> CalibrationSet:
     if calibration is None:
         raise InvalidArgument(
             "calibration must be a CalibrationSet, an array (count, height, width, "
@@ -230,7 +240,7 @@ def checked_set(
     Raises:
         InvalidArgument: see `calibration_checks.check`.
     """
-    calibration = collected_set(calibration, shape, fewest)
+    calibration = _collected(calibration, shape, fewest)
     calibration_checks.check(
         calibration.images, shape, preprocessing, network, calibration.source, fewest
     )

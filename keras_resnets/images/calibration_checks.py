@@ -132,8 +132,7 @@ def check(
     """
     check_shape("calibration images", images, shape)
     check_count(len(images), source, fewest)
-    check_finite("calibration images", images)
-    _check_content(images, fewest)
+    check_content(images, fewest)
     known = preprocessing if isinstance(preprocessing, Preprocessing) else None
     if images.shape[-1] == 3 and known is not None and known.takes_pixels:
         _check_mode(images, known)
@@ -187,7 +186,9 @@ def check_count(
         )
 
 
-def _check_content(images: np.ndarray, fewest: int) -> None:
+def check_content(images: np.ndarray, fewest: int = FEWEST) -> None:
+    """Raises `InvalidArgument` unless enough images are finite, different and not flat."""
+    check_finite("calibration images", images)
     shown = images[np.ptp(images, axis=(1, 2)).max(axis=-1) > 0]
     if not len(shown):
         raise InvalidArgument(

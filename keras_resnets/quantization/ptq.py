@@ -189,7 +189,7 @@ def quantize(
             if not has_other:
                 raise
             _tell_converter(error)
-            facts.update(plan_files.facts(plan, "converter"))
+            facts.update(plan_files.facts(plan, "converter", method=None))
             return engines.converter(ready, plan, options)
 
     return plan_files.land(place, ready, make, plan, facts, options)
