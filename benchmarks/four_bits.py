@@ -236,7 +236,7 @@ def layer_times(shape, rounds):
     given = (1, side * stride, side * stride, inputs) if side else (1, inputs)
     image = np.random.default_rng(1).normal(size=given)
     calls = {
-        f"{name}_{threads}": tflite_latency.interpreter(bytes(file), image, threads)
+        f"{name}_{threads}": tflite_latency.interpreter(file, image, threads)
         for name, file in (("int8", content), ("int4", stored))
         for threads in (1, 2)
     }
@@ -310,7 +310,7 @@ def measure(name, files, arguments):
     for load in ("1 thread", "2 threads", "2 threads, a process spinning"):
         threads = int(load[0])
         calls = {
-            word: tflite_latency.interpreter(bytes(content), image, threads)
+            word: tflite_latency.interpreter(content, image, threads)
             for word, content in files.items()
         }
         with spinning("spinning" in load):

@@ -69,7 +69,7 @@ def best_times(contents, rounds):
     for name, content in contents.items():
         shape = tflite_runner.TFLiteRunner(content).input_shape
         image = np.random.default_rng(1).normal(size=(1, *shape[1:]))
-        calls[name] = tflite_latency.interpreter(bytes(content), image, 2)
+        calls[name] = tflite_latency.interpreter(content, image, 2)
     common.interleave(calls, rounds=5)
     times = common.interleave(calls, rounds)
     return {name: 1e3 * min(found) for name, found in times.items()}

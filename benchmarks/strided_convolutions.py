@@ -54,7 +54,7 @@ def calls_of(name, threads):
     shape = tflite_runner.TFLiteRunner(converted).input_shape
     image = np.random.default_rng(1).normal(size=(1, *shape[1:]))
     return {
-        kind: tflite_latency.interpreter(bytes(content), image, threads)
+        kind: tflite_latency.interpreter(content, image, threads)
         for kind, content in (("converted", converted), ("rewritten", rewritten))
     }
 

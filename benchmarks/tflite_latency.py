@@ -52,14 +52,14 @@ def convert(make, images):
 
 
 def interpreter(content, image, threads):
-    """The file's `invoke`, with an image in place."""
+    """The `invoke` of a file's bytes, or of a view of them, with an image in place."""
     try:
         from ai_edge_litert import interpreter
     except ImportError:
         from tensorflow.lite.python import interpreter
     from keras_resnets.export.tflite import runner as tflite_runner
 
-    made = interpreter.Interpreter(model_content=content, num_threads=threads)
+    made = interpreter.Interpreter(model_content=bytes(content), num_threads=threads)
     made.allocate_tensors()
     details = made.get_input_details()[0]
     made.set_tensor(details["index"], tflite_runner.quantize(image, details))
