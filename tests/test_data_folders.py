@@ -420,6 +420,9 @@ def test_count_takes_the_same_images_everywhere(tmp_path):
         ("x_val", "y_val"),
         ("X_valid", "Y_valid"),
         ("x_validation", "y_validation"),
+        ("images_val", "labels_val"),
+        ("val_x", "val_y"),
+        ("val_data", "val_labels"),
         ("val_images", "val_labels"),
     ],
 )
@@ -444,8 +447,10 @@ def test_validation_arrays_of_an_npz(words, tmp_path):
     [
         ([0, 1, 3, 3], "0..3 without gaps; no image has 2.*name all 4"),
         ([1, 2, 3, 1], "must start from 0; got 1..3: subtract 1"),
-        ([0.0, 1.0, 1.0, 0.0], "one integer per image; got float64"),
-        (["a", "b", "a", "b"], "one integer per image; got <U1"),
+        ([0.0, 0.5, 1.0, 0.0], "one integer per image; got float64"),
+        ([0.0, np.nan, 1.0, 0.0], "one integer per image; got float64"),
+        ([0.0, 1e30, 1.0, 0.0], "one integer per image; got float64"),
+        (["a", "b", "a", "b"], "text such as 'a': store np.unique.*--labels"),
         ([[1, 1], [0, 1], [1, 0], [0, 1]], "one-hot rows"),
     ],
 )
@@ -456,11 +461,66 @@ def test_labels_that_are_refused(answers, said, tmp_path):
         open_dataset(tmp_path / "a.npz", 0)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x", "y"),
+        ("X", "Y"),
+        ("images", "labels"),
+        ("image", "label"),
+        ("data", "targets"),
+        ("images", "target", "data"),
+    ],
+    ids="-".join,
+)
+def test_a_file_that_is_not_split_is_any_part(names, tmp_path):
+    """As a folder of classes is: for training, for evaluation, for calibration."""
+    pixels = np.arange(40 * 4 * 4 * 3).reshape(40, 4, 4, 3).astype("uint8")
+    other = {name: pixels.reshape(40, -1) for name in names[2:]}
+    path = tmp_path / "a.npz"
+    np.savez(
+        path, **dict(zip(names, (pixels, np.arange(40) % 4), strict=False)), **other
+    )
+    data = open_dataset(path)
+    assert (data.train.count, data.validation.count, data.test) == (36, 4, None)
+    assert evaluation.open_data(path, RAW).labels.tolist() == list(range(4)) * 10
+    assert (arrays.read_images(path, "train") == pixels).all()
+    # Beside a split the names have no meaning.
+    np.savez(path, x_test=pixels, y_test=np.arange(40) % 4, x=pixels, y=pixels)
+    assert evaluation.open_data(path, RAW).labels.tolist() == list(range(4)) * 10
+    with pytest.raises(InvalidArgument, match="x_train and y_train: it has x_test"):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "said"),
+    [
+        ((4, 3, 32, 32), "uint8", r"channels first: store x.transpose\(0, 2, 3, 1\)"),
+        ((4, 1, 28, 28), "float32", "channels first"),
+        ((4, 3, 48, 64), "uint8", "channels first"),
+        ((4, 28, 28), "uint8", "np.repeat"),
+        ((4, 3072), "uint8", "x.reshape"),
+        ((4, 8, 8, 3), "int64", r"x.astype\('uint8'\)"),
+    ],
+)
+def test_a_refused_array_is_told_how_to_be_stored(shape, dtype, said):
+    with pytest.raises(InvalidArgument, match=said):
+        arrays.check_images(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 128, 9), (4, 4, 4, 3), (4, 3, 16, 2)])
+def test_flat_images_of_many_channels_are_taken(shape):
+    arrays.check_images(np.zeros(shape, "uint8"))
+
+
 def test_labels_that_are_taken(tmp_path):
     pixels = np.zeros((4, 8, 8, 3), "uint8")
     path = tmp_path / "a.npz"
     np.savez(path, x_train=pixels, y_train=np.eye(3, dtype="float32")[[2, 0, 1, 1]])
     assert open_dataset(path, 0).train.labels.tolist() == [2, 0, 1, 1]
+    for answers in ([0.0, 1.0, 1.0, 0.0], [False, True, True, False]):
+        np.savez(path, x_train=pixels, y_train=answers)
+        assert open_dataset(path, 0).train.labels.tolist() == [0, 1, 1, 0]
     # A class that no image shows, where all are named or counted.
     np.savez(path, x_train=pixels, y_train=[0, 1, 3, 3])
     for classes in (4, list("abcd")):

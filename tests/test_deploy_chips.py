@@ -84,7 +84,7 @@ REFUSED = {
     "int4 of int8": (
         "microcontroller",
         {"storage": "conv_int4"},
-        "static_wi4_ai8; got storage='conv_int4' with static_wi8_ai8",
+        "static_wi4_ai8; got storage 'conv_int4' with static_wi8_ai8",
     ),
     **{
         f"{name} {recipe}": (name, {"recipe": recipe}, words)

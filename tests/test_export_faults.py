@@ -24,6 +24,8 @@ from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare.open_runner import open_runner
+from keras_resnets.io import files
+from keras_resnets.quantization.plan import PrecisionPlan
 
 SHAPE = (32, 32, 3)
 ENDINGS = {
@@ -187,6 +189,28 @@ def test_an_old_passport_does_not_outlive_its_file(tmp_path):
     other = small_model("basic_original", seed=1, input_shape=SHAPE, axes=ONE_UNIT)
     to_tflite(other, tmp_path / "a.tflite", overwrite=True)
     assert passport.read(tmp_path / "a.tflite")["format"] == "tflite"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left"),
+    [
+        (PrecisionPlan("static_wi8_ai8").to_json(), False),
+        ('\ufeff{"schema": "keras_resnets.precision_plan", "layers": 5}', False),
+        ('{"schema": "mine"}', True),
+        ("not JSON", True),
+        ("[" * 100_000, True),
+    ],
+    ids=["plan", "edited", "foreign", "text", "nested"],
+)
+def test_a_plan_does_not_outlive_its_file(text, is_left, tmp_path):
+    path, plan = tmp_path / "a.tflite", tmp_path / "a.tflite.plan.json"
+    plan.write_text(text, "utf-8")
+    for has_replaced in (False, True):
+        landing = files.atomic_file(path)
+        with passport.beside(path, has_replaced, landing) as (file, proof):
+            file.write_bytes(b"file")
+            proof.write_text("passport")
+        assert plan.exists() is (is_left or not has_replaced)
 
 
 @pytest.mark.parametrize("write", [to_tflite, to_onnx, to_saved_model])

@@ -217,9 +217,10 @@ def test_int4(tmp_path):
     for storage in ("int8", "conv_int4"):
         path = tmp_path / f"{storage}.tflite"
         recipe = "static_wi4_ai8"
-        quantization.quantize(
+        report = quantization.quantize(
             model, path, recipe, pictures, storage=storage, logits=True
         )
+        assert report.threads == (1 if storage == "conv_int4" else 2)
         found[storage] = path.read_bytes()
     sizes = [np.prod(shape) for shape in kernels(found["conv_int4"])]
     assert len(found["int8"]) - len(found["conv_int4"]) > 0.45 * sum(sizes)

@@ -18,11 +18,11 @@ from quantized import classifying_model
 import keras_resnets
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import passport
 from keras_resnets.export.recipes import RECIPES
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.quantization import operators
-from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
@@ -161,7 +161,7 @@ def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     quantization.quantize(model, again, plan, x[:50], packed=False)
     assert again.read_bytes() == (tmp_path / "found.tflite").read_bytes()
     written = (tmp_path / "found.tflite.plan.json").read_text()
-    assert plan_files.path_of(again).read_text() == written
+    assert passport.plan_of(again).read_text() == written
     passports = [
         json.loads((tmp_path / f"{name}.tflite.json").read_text())["recipe"]
         for name in ("found", "again")
@@ -169,7 +169,7 @@ def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     assert passports[0]["precisions"] == passports[1]["precisions"]
     # Plain files have no plan, also where one had been.
     quantization.quantize(model, again, "float16", overwrite=True)
-    assert again.exists() and not plan_files.path_of(again).exists()
+    assert again.exists() and not passport.plan_of(again).exists()
 
 
 def test_a_plan_is_carried_out_on_another_training(hard, tmp_path):

@@ -18,6 +18,7 @@ from keras_resnets.models.creation import create_model
 from keras_resnets.weights import layouts
 from keras_resnets.weights import metadata
 from keras_resnets.weights import records
+from keras_resnets.weights import saving
 from keras_resnets.weights import store
 from keras_resnets.weights.assign import NewHead
 from keras_resnets.weights.readers.safetensors import write_safetensors
@@ -275,6 +276,20 @@ def test_the_passport_beside_a_keras_file(work, capsys):
     create_model("resnet8", classes=5).save("a.keras")
     with pytest.raises(WeightsError, match="passport of another file"):
         create_model("resnet8", weights="a.keras")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left"), [('{"sha256": "0"}', False), ('{"mine": 1}', True)]
+)
+@pytest.mark.parametrize("name", ["a.weights.h5", "a.safetensors", "a.keras"])
+def test_the_passport_of_a_replaced_file_goes(name, text, is_left, work):
+    """Its checksum would refuse the new weights."""
+    beside = work / f"{name}.json"
+    beside.write_text(text)
+    model = create_model(NET)
+    saving.save(model, name, None, model.architecture)
+    assert beside.exists() is is_left
+    create_model(NET, weights=name)
 
 
 @pytest.mark.costly

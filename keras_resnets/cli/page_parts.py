@@ -9,6 +9,7 @@ import typing
 
 from keras_resnets.cli import kinds
 from keras_resnets.cli import page
+from keras_resnets.errors import counted
 
 if typing.TYPE_CHECKING:
     import keras
@@ -170,7 +171,7 @@ def exported(report: "ExportReport", images: str) -> None:
         ("Keras", keras_ms, milliseconds(keras_ms)),
         (runtime, file_ms, milliseconds(file_ms)),
     ]
-    threads = f", {report.threads} threads" if report.threads else ""
+    threads = f", {counted(report.threads, 'thread')}" if report.threads else ""
     blocks.append(charts.bars(rows, f"Latency of one image (median{threads})"))
     blocks.append(
         Facts(

@@ -169,7 +169,7 @@ def _qat(asked: Options) -> None:
 
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
-        plan_files.check_place(path, asked.precision_plan, asked.overwrite)
+        plan_files.check_place(path, asked.overwrite, asked.precision_plan)
         model, _, _ = network.build_one_class(asked, "qat")
         data = quantize.labelled(asked.evaluate, model, asked.seed)
         make = _natively if asked.engine == "native" else _by_tfmot

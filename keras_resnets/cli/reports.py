@@ -4,6 +4,7 @@ import typing
 
 import numpy as np
 
+from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
 from keras_resnets.export.formats import FORMATS
@@ -29,14 +30,14 @@ _LABEL = 60
 def export_report(report: "ExportReport", images: str) -> str:
     """Returns size, operators, parity and latency of an `ExportReport` as lines."""
     runtime = FORMATS[report.format].runtime
-    counted = ", ".join(
+    operators = ", ".join(
         f"{printable(name, 60)} {count}" for name, count in report.operators.items()
     )
     ratio = report.keras_latency / report.latency
-    threads = f" ({report.threads} threads)" if report.threads else ""
+    threads = f" ({counted(report.threads, 'thread')})" if report.threads else ""
     lines = [
         f"wrote        {report.path}  {report.size / 1e6:,.2f} MB",
-        f"operators    {counted}",
+        f"operators    {operators}",
         f"compared     {report.compared} images ({images}) in {runtime} and Keras:",
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"{_agreement(report.outputs)}",

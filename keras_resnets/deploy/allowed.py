@@ -59,7 +59,7 @@ def check_storage(target: Target, recipe: str, storage: str | None) -> str:
     if storage != "int8" and not has_nibbles:
         raise InvalidArgument(
             "storage applies to 4-bit weights, that is to TFLite files of the recipe "
-            f"static_wi4_ai8; got storage={storage!r} with {recipe} for {target.name}"
+            f"static_wi4_ai8; got storage {storage!r} with {recipe} for {target.name}"
         )
     if storage not in target.storages and target.no_storage:
         raise InvalidArgument(

@@ -91,6 +91,10 @@ class Destination:
         """Images per call; None for an open number."""
         return None if isinstance(self.batch, str) else self.batch
 
+    def with_threads(self, threads: int) -> "Destination":
+        """Returns this destination with other threads of the runtime."""
+        return dataclasses.replace(self, threads=threads)
+
     def landing(self) -> contextlib.AbstractContextManager[pathlib.Path]:
         """Yields a temporary path; moves it to `path` on success."""
         if self.format.folder:

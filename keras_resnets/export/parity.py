@@ -187,7 +187,7 @@ def check(
             f"a {number_format.title} file is judged by the inputs of its softmax or "
             "sigmoid, which cannot be read in this one: end the model in "
             "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
-            "logits=True; nothing was written"
+            "--logits (logits=True); nothing was written"
         )
     failures = excesses(number_format, probabilities, logits)
     if failures:

@@ -16,9 +16,12 @@ from keras_resnets.export.contents import Contents
 from keras_resnets.graph import provenance
 from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.io import files
+from keras_resnets.io import untrusted
 from keras_resnets.system import interrupts
 from keras_resnets.version import __version__
 
+# The schema of a precision plan, `<file>.plan.json`.
+PLAN_SCHEMA = "keras_resnets.precision_plan"
 _PACKAGES = (
     "keras",
     "tensorflow",
@@ -37,6 +40,22 @@ def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
     if not path.name:
         raise InvalidArgument(f"{path} is a folder that has no name of its own")
     return path.with_name(path.name + ".json")
+
+
+def plan_of(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path of the plan beside the file at `path`: `net.tflite.plan.json`."""
+    path = pathlib.Path(path)
+    return path.with_name(path.name + ".plan.json")
+
+
+def is_plan(place: pathlib.Path) -> bool:
+    """Whether a file has the schema of a precision plan; it may be edited and invalid."""
+    try:
+        text = untrusted.read_text(place, "a precision plan")
+        content = untrusted.parse_json(text, place, "a precision plan")
+    except InvalidArgument:
+        return False
+    return isinstance(content, dict) and content.get("schema") == PLAN_SCHEMA
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -82,8 +101,11 @@ def beside(
         lock.enter_context(files.alone(path.parent))
         lock.enter_context(interrupts.held())
         files.check_free(path, overwrite)
-        # A new file must never be beside an old passport.
+        # A new file must never be beside an old passport, or beside the plan of the
+        # file that it replaces.
         place.unlink(missing_ok=True)
+        if path.exists() and is_plan(plan_of(path)):
+            plan_of(path).unlink()
 
 
 def write(
@@ -151,7 +173,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     content = passport_text.parse(place)
     if content["sha256"] != sha256(path):
         raise InvalidArgument(
-            f"{place} is the passport of another file: the sha256 differs"
+            f"{place} is the passport of another file: the sha256 differs; delete "
+            f"it if {path.name} is the file that you want"
         )
     return content
 

@@ -83,7 +83,7 @@ def check_rounding(rounding: str | None, engine: str, recipe: Recipe) -> None:
     check_choice("rounding", rounding, ROUNDINGS)
     if rounding != "nearest" and engine != "ranges":
         raise InvalidArgument(
-            f"rounding={rounding!r} requires the engine 'ranges' and an int8 recipe; got "
+            f"rounding {rounding!r} requires the engine 'ranges' and an int8 recipe; got "
             f"the engine {engine!r} and {recipe.name}"
         )
 
@@ -95,8 +95,8 @@ def check_method(method: str | None, engine: str) -> None:
     check_choice("method", method, METHODS)
     if engine == "converter" and method != "minmax":
         raise InvalidArgument(
-            f"the engine 'converter' supports only method='minmax'; got {method!r}, which "
-            "the engine 'ranges' supports"
+            f"the engine 'converter' supports only the method 'minmax'; got {method!r}, "
+            "which the engine 'ranges' supports"
         )
 
 

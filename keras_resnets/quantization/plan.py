@@ -19,6 +19,7 @@ from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
 from keras_resnets.export import recipes
+from keras_resnets.export.passport import PLAN_SCHEMA as SCHEMA
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite.storage import Storage
@@ -26,7 +27,6 @@ from keras_resnets.io import untrusted
 from keras_resnets.quantization import choices
 from keras_resnets.quantization.layer_bits import LayerBits
 
-SCHEMA = "keras_resnets.precision_plan"
 VERSION = 1
 _WHAT = f"a precision plan (JSON with schema {SCHEMA!r}, version {VERSION})"
 _REQUIRED = ("schema", "version", "recipe", "layers")

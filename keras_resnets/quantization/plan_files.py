@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import pathlib
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import passport
 from keras_resnets.export.landing import Destination
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.prepare import Ready
@@ -21,12 +21,6 @@ from keras_resnets.quantization.plan import PrecisionPlan
 TRAINED = "quantize_aware"
 # The engines that round by the recipe; others only round to nearest.
 _ROUNDING = ("ranges", TRAINED)
-
-
-def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the path of the plan beside a file: `net.tflite.plan.json`."""
-    path = pathlib.Path(path)
-    return path.with_name(path.name + ".plan.json")
 
 
 def facts(
@@ -79,7 +73,7 @@ def land(
     """
     # With int16 and float layers a file is not int8 throughout.
     integer = False if plan.precisions else None
-    with beside(place.path, plan, place.overwrite):
+    with beside(place.path, plan):
         return tflite.land(
             place,
             ready,
@@ -95,44 +89,37 @@ def land(
 
 
 @contextlib.contextmanager
-def beside(
-    file: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
-) -> Iterator[None]:
+def beside(file: str | os.PathLike[str], plan: PrecisionPlan) -> Iterator[None]:
     """Writes the plan of a file after the file, if the plan has rules for layers.
 
-    Without them, the plan of a replaced file is removed.
-
     Args:
-        file: the path of the file, which is written within the context.
+        file: the path of the file, which is written within the context;
+            `passport.beside` removes the plan of a file that it replaces.
         plan: its plan.
-        overwrite: whether the file may have replaced another.
     """
-    path = path_of(file)
     if not plan.layers:
         yield
-        if overwrite and _is_plan(path):
-            path.unlink()
         return
-    with files.atomic_file(path) as temporary:
+    with files.atomic_file(passport.plan_of(file)) as temporary:
         temporary.write_text(plan.to_json(), "utf-8")
         yield
 
 
 def check_place(
-    path: str | os.PathLike[str], plan: PrecisionPlan, overwrite: bool
+    path: str | os.PathLike[str], overwrite: bool, plan: PrecisionPlan | None = None
 ) -> None:
-    """Raises `InvalidArgument` if the plan of a file would replace something else."""
-    place = path_of(path)
-    if plan.layers and place.exists() and not (overwrite and _is_plan(place)):
+    """Raises `InvalidArgument` if the plan of a file would replace something else.
+
+    Args:
+        path: the path of the file.
+        overwrite: whether another file and its plan may be replaced.
+        plan: the plan; None for one with rules for layers that is not known yet.
+    """
+    if plan is not None and not plan.layers:
+        return
+    place = passport.plan_of(path)
+    if place.exists() and not (overwrite and passport.is_plan(place)):
         more = "" if overwrite else ", or replace a plan with --overwrite"
         raise InvalidArgument(
             f"{place} exists, and the plan of the file would replace it: move it{more}"
         )
-
-
-def _is_plan(place: pathlib.Path) -> bool:
-    try:
-        PrecisionPlan.read(place)
-    except InvalidArgument:
-        return False
-    return True

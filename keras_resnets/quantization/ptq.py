@@ -142,7 +142,7 @@ def quantize(
     if int4 is not None:
         stored = storages.choose(storage, prefer, int4)
     plan.check_storage(stored)
-    plan_files.check_place(path, plan, overwrite)
+    plan_files.check_place(path, overwrite, plan)
     check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_range("percentile", percentile, 50.000001, 100)
     choices.check_method(method, name)
@@ -307,12 +307,12 @@ def to_tflite(
     options |= {"overwrite": overwrite, "threads": threads}
     if plan is None:
         return tflite.to_tflite(model, path, **options)
-    plan_files.check_place(path, plan, overwrite)
+    plan_files.check_place(path, overwrite, plan)
     asked = options.get("storage"), options.get("prefer")
     options["storage"], options["prefer"] = plan.storage_words(*asked)
     options["sparse"] = options.get("sparse", False) or plan.is_sparse
     trained = plan_files.facts(plan.for_training(), plan_files.TRAINED)
-    with plan_files.beside(path, plan, overwrite):
+    with plan_files.beside(path, plan):
         report = tflite.to_tflite(model, path, **options)
         passport.add_recipe(path, **trained)
     return report

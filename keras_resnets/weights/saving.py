@@ -10,6 +10,7 @@ from keras_resnets.io.files import atomic_file
 from keras_resnets.io.files import check_destination
 from keras_resnets.weights import layouts
 from keras_resnets.weights import metadata
+from keras_resnets.weights import sidecars
 from keras_resnets.weights.readers.safetensors import write_safetensors
 from keras_resnets.weights.source import Source
 from keras_resnets.weights.values import torch_tensors
@@ -61,18 +62,19 @@ def save(
     """
     place = check_output(path, overwrite)
     record = provenance.of(model)
+    layout = None
     with atomic_file(place) as temporary:
         if place.suffix == ".safetensors":
             layout = _torch_layout(source, architecture)
             with open(temporary, "wb") as file:
                 tensors = torch_tensors(model, layout)
                 write_safetensors(file, tensors, metadata.of_safetensors(record))
-            return layout.name
-        if place.suffix == ".keras":
+        elif place.suffix == ".keras":
             metadata.write_model(model, temporary, record)
         else:
             metadata.write_weights(model, temporary, record)
-    return None
+        sidecars.remove_passport(place)
+    return layout and layout.name
 
 
 def _torch_layout(

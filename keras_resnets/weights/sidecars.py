@@ -28,7 +28,7 @@ def apply(source: "FileSource") -> None:
     if source.preprocessing is not None:
         return
     path = source.path
-    place = path.with_name(f"{path.name}.json")
+    place = _passport_of(path)
     facts = _passport(path, place)
     if facts is None and path.name in _TIMM:
         place = path.with_name("config.json")
@@ -50,6 +50,17 @@ def apply(source: "FileSource") -> None:
         source.labels = labels
 
 
+def remove_passport(path: pathlib.Path) -> None:
+    """Removes the passport of a file that is about to be replaced by weights."""
+    place = _passport_of(path)
+    if "sha256" in (_read(place) or {}):
+        place.unlink(missing_ok=True)
+
+
+def _passport_of(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def _read(place: pathlib.Path) -> typing.Any:
     """Returns the dict in a JSON file; None if there is no file."""
     try:
@@ -67,7 +78,8 @@ def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
     with open(path, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != content["sha256"]:
             raise WeightsError(
-                f"{place} is the passport of another file: the sha256 differs"
+                f"{place} is the passport of another file: the sha256 differs; delete "
+                f"it if {path.name} is the file that you want"
             )
     return content["preprocessing"], content.get("labels")
 

@@ -240,8 +240,7 @@ def land(
         io_dtype: of the input and output of an int8 file.
         packed: whether int8 convolutions are rearranged by `packing`.
         storage: how 4-bit weights are stored.
-        integer: whether no operator may compute in floating point; None: as the number
-            format has it.
+        integer: whether no operator may compute in float; None: by the number format.
         pooled_strides: see `to_tflite`.
         sparse: see `to_tflite`.
 
@@ -253,7 +252,7 @@ def land(
             model; no file is left.
     """
     numbers = place.numbers
-    packed = packed and numbers.name == "int8"
+    packed &= numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
     photos.check(ready.options, ready.shape)
     compared = photos.behind_photos(ready)
@@ -283,6 +282,7 @@ def land(
         facts["sparse"] = True
     if numbers.name == "int8":
         facts |= {"io_dtype": io_dtype, "packed": packed}
+    place = place.with_threads(storage.threads(place.threads))
     return landing.land(place, compared, write, facts)
 
 

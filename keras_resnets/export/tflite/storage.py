@@ -64,7 +64,7 @@ class Storage:
             stored, layers = content, {}
         if self.is_explicit and not layers:
             raise ExportError(
-                f"no kernel of the file has weights of 4 bits: storage={self.kind!r} "
+                f"no kernel of the file has weights of 4 bits: storage {self.kind!r} "
                 "stores those of a 4-bit recipe; nothing was written"
             )
         if self.prefer == "size":
@@ -76,6 +76,10 @@ class Storage:
         has_choice = self.kind == STORAGES[0] or self.prefer != PREFERENCES[0]
         prefer = {"prefer": self.prefer} if has_choice else {}
         return {"kind": self.kind, **prefer, "layers": layers}
+
+    def threads(self, threads: int) -> int:
+        """Returns the threads to run a file with; see `open_runner.steady_threads`."""
+        return 1 if self.kind == "conv_int4" else threads
 
     def check_numbers(self, numbers: number_formats.NumberFormat) -> None:
         """Raises `InvalidArgument` if it is explicit and the file is not int8."""
@@ -115,8 +119,8 @@ def choose(
         check_choice("prefer", prefer, PREFERENCES)
         if prefer not in _PREFERRING.get(storage or STORAGES[0], ()):
             raise InvalidArgument(
-                f"prefer goes with storage='{STORAGES[0]}', and prefer='size' with "
-                f"'conv_int4' too; got prefer={prefer!r} and storage={storage!r}"
+                f"prefer goes with the storage {STORAGES[0]!r}, and prefer 'size' with "
+                f"'conv_int4' too; got prefer {prefer!r} and storage {storage!r}"
             )
     return Storage(
         storage or STORAGES[0],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.images.channel_files import check_numbers
 from keras_resnets.images.files import decoding
 from keras_resnets.images.files import some
@@ -14,8 +15,18 @@ from keras_resnets.images.folders import PARTS
 from keras_resnets.images.preprocessing import MOST_CHANNELS
 from keras_resnets.io import npz
 
-# The names of a part's arrays, ignoring case: those of Keras and of MedMNIST.
-_ARRAYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
+# The names of a part's arrays, ignoring case: those of Keras, MedMNIST and others.
+_ARRAYS = (
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("images_{}", "labels_{}"),
+    ("{}_x", "{}_y"),
+    ("{}_data", "{}_labels"),
+)
+# Names of the images and labels of a file that is not split; scikit-learn's digits have
+# `images` of two axes and `data` of one.
+_IMAGES = ("x", "images", "image", "data")
+_LABELS = ("y", "labels", "label", "targets", "target")
 _USUAL = "x_test and y_test"
 
 
@@ -29,7 +40,8 @@ def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
         Dict from those of `"train"`, `"validation"` and `"test"` that the file has to
         the names (images, labels): `x_train` and `y_train`, `x_val` (or `x_valid`,
         `x_validation`) and `y_val`, `x_test` and `y_test`, or `train_images` and
-        `train_labels`.
+        `train_labels`. A file that is not split, of `x` and `y` or `images` and
+        `labels`, has `"train"` only.
 
     Raises:
         InvalidArgument: the file is not an .npz file, or has a part twice.
@@ -53,7 +65,14 @@ def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
                         f"it has two {part} splits: {parts[part][0]} and {x}"
                     )
                 parts[part] = (x, y or answers.format(word))
-    return parts
+    return parts or _unsplit(by_key)
+
+
+def _unsplit(by_key: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Returns the images and labels of a file without splits as its training images."""
+    images = next((by_key[name] for name in _IMAGES if name in by_key), None)
+    answers = next((by_key[name] for name in _LABELS if name in by_key), "y")
+    return {} if images is None else {"train": (images, answers)}
 
 
 def read_npz(path: pathlib.Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +131,11 @@ def _read(
     said = " and ".join(name for part in parts for name in _usual(part)[:count])
     with npz.opened(path, said) as file:
         names_by_part, arrays = _parts_of(file.names), {}
+        whole = _unsplit({name.casefold(): name for name in file.names}).get("train")
         for part in parts:
-            names = (names_by_part.get(part) or _usual(part))[:count]
+            # Like a folder without splits, such a file may be any part.
+            whole_part = whole if names_by_part.get("train") == whole else None
+            names = (names_by_part.get(part) or whole_part or _usual(part))[:count]
             file.expected = " and ".join(names)
             if not set(names) <= set(file.names):
                 raise InvalidArgument(f"it has {some(file.names, 12) or 'none'}")
@@ -146,14 +168,19 @@ def columns_of(labels: np.ndarray, name: str = "y") -> np.ndarray:
 
 
 def integers_of(labels: np.ndarray) -> np.ndarray:
-    """Returns one-hot rows, or a single column, as integers of shape (count,)."""
+    """Returns one-hot rows, a single column or whole numbers as integers (count,)."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
         ones = labels == 1
         if ((labels == 0) | ones).all() and (ones.sum(axis=1) == 1).all():
             return ones.argmax(axis=1)
         return labels
-    return labels.reshape(-1) if labels.ndim == 2 else labels
+    labels = labels.reshape(-1) if labels.ndim == 2 else labels
+    is_whole = labels.dtype.kind == "f" and (labels == np.rint(labels)).all()
+    # Larger numbers have no exact integer.
+    if labels.dtype.kind == "b" or (is_whole and (abs(labels) < 2**31).all()):
+        return labels.astype("int64")
+    return labels
 
 
 def with_channels(images: np.ndarray) -> np.ndarray:
@@ -174,10 +201,17 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
             f"{x} must be uint8 pixels in 0..255 if it has 3 channels; got {images.dtype}: "
             "store (255 * x).round().astype('uint8') of values in 0..1"
         )
+    if is_image and images.shape[1] in (1, 3, 4) and _has_channels_first(images.shape):
+        raise InvalidArgument(
+            f"{x} must have its channels last, (count, height, width, channels); got "
+            f"{images.shape}, which looks like channels first: store "
+            "x.transpose(0, 2, 3, 1)"
+        )
     if (is_coloured and images.dtype != np.uint8) or not is_image:
         raise InvalidArgument(
             f"{x} must be uint8 of shape (count, height, width, 3), or numbers of shape "
             f"(count, height, width, channels); got {images.dtype} {images.shape}"
+            f"{_how_to_store(images)}"
         )
     if images.shape[-1] > MOST_CHANNELS:
         raise InvalidArgument(
@@ -190,6 +224,23 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
         )
     with decoding(x):
         check_numbers(images)
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether (count, 3, 32, 32) is more likely than an image 3 pixels high."""
+    _, first, second, last = shape
+    return second == last > 4 or (first > 1 and min(second, last) >= 16)
+
+
+def _how_to_store(images: np.ndarray) -> str:
+    """Returns a hint for pixels of another integer type, grey and flattened images."""
+    if images.ndim == 4 and images.dtype.kind in "iu":
+        return ": store x.astype('uint8') of values in 0..255"
+    if images.ndim == 3:
+        return ": store np.repeat(x[..., None], 3, axis=-1) of grey images"
+    if images.ndim == 2:
+        return ": store each image with its height and width, x.reshape(...)"
+    return ""
 
 
 def check_arrays(
@@ -208,6 +259,12 @@ def check_arrays(
                 f"{len(images)} images"
             )
         return
+    if labels.dtype.kind in "US" and labels.size:
+        raise InvalidArgument(
+            f"{y} must be one integer per image; got text such as "
+            f"{printable(str(labels.flat[0]), 60)!r}: store np.unique({y}, "
+            "return_inverse=True)[1], and name the classes, sorted, by --labels"
+        )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InvalidArgument(
             f"{y} must be one integer per image; got {labels.dtype} {labels.shape} "

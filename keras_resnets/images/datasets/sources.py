@@ -433,7 +433,7 @@ def _finish(
     if held is not None and not held.count:
         raise InvalidArgument(
             f"{opened.name} has too few images per class to hold some out: give "
-            "validation=0"
+            "--validation 0 (validation=0)"
         )
     notes = [line for listing in listings.values() for line in listing.notes]
     notes += notes_of_columns(train.labels, names)

@@ -68,17 +68,17 @@ def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
         )
     if options.method not in (None, "minmax"):
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' supports only method='minmax'; got "
+            "the engine 'ai_edge_quantizer' supports only the method 'minmax'; got "
             f"{options.method!r}"
         )
     if recipe.quantize == "int8" and options.io_dtype != "int8":
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' supports only io_dtype='int8'; got "
+            "the engine 'ai_edge_quantizer' supports only the type 'int8' of inputs; got "
             f"{options.io_dtype!r}"
         )
     if options.batch != 1 or ready.takes_pixels:
         raise InvalidArgument(
-            "the engine 'ai_edge_quantizer' supports only batch=1 without "
+            "the engine 'ai_edge_quantizer' supports only a batch of 1 without "
             "preprocessing in the file: use another engine"
         )
 

@@ -194,7 +194,8 @@ class _Search:
     ) -> None:
         self._ready, self._judge, self._budget = ready, judge, budget
         self._plan, self._allowed, self._options = plan, allowed, options
-        self._chosen, self._threads, self._progress = chosen, threads, progress
+        self._chosen, self._progress = chosen, progress
+        self._threads = options.storage.threads(threads)
         self._sparsity = sparse or 0.0
         self._kinds = [
             *(["int4"] if "int4" in allowed else []),
@@ -348,9 +349,7 @@ class _Search:
         except ExportError as error:
             self._refused.append(f"{words(lowered)}: {error}")
             return None
-        # LiteRT's CONV_2D of 4 bits waits for its other threads where cores are busy.
-        threads = 1 if self._options.storage.kind == "conv_int4" else self._threads
-        runner = TFLiteRunner(path, threads, logits=True)
+        runner = TFLiteRunner(path, self._threads, logits=True)
         self._judge.check_logits(runner)
         trial = self._judge(runner, f"file {number} run")
         return Point(path, report, report.size, trial, 0.0, 1.0, plan)

@@ -130,7 +130,7 @@ class Mix:
             InvalidArgument: a path that cannot be written to.
             ExportError: see `keras_resnets.quantization.quantize`.
         """
-        plan_files.check_place(path, self.plan, overwrite)
+        plan_files.check_place(path, overwrite, self.plan)
         place = landing.destination("tflite", path, "int8", overwrite, threads)
         how = {"method": self._options.method, "calibration": self._chosen.record()}
         facts = {

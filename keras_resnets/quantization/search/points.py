@@ -5,7 +5,7 @@ import os
 import pathlib
 import typing
 
-from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import passport
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.io import files
@@ -100,9 +100,14 @@ class Front:
             InvalidArgument: a path that cannot be written to.
         """
         place = check_copy(path, overwrite)
-        for source, target in zip(beside(self.chosen.path), beside(place), strict=True):
-            with files.atomic_file(target) as temporary:
-                temporary.write_bytes(source.read_bytes())
+        source = self.chosen.path
+        landing = files.atomic_file(place)
+        with (
+            plan_files.beside(place, self.chosen.plan),
+            passport.beside(place, overwrite, landing) as (file, proof),
+        ):
+            file.write_bytes(source.read_bytes())
+            proof.write_bytes(passport.path_of(source).read_bytes())
         return dataclasses.replace(self.chosen.report, path=place)
 
 
@@ -146,7 +151,7 @@ def record(front: Front) -> dict[str, typing.Any]:
 
 def beside(path: pathlib.Path) -> list[pathlib.Path]:
     """A file, its passport and its plan."""
-    return [path, path.with_name(f"{path.name}.json"), plan_files.path_of(path)]
+    return [path, passport.path_of(path), passport.plan_of(path)]
 
 
 def pareto(points: list[Point]) -> list[Point]:
@@ -165,12 +170,7 @@ def check_copy(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib
         InvalidArgument: it, or the place of its plan, is not.
     """
     place = tflite.check_output(path, overwrite)
-    plan = plan_files.path_of(place)
-    if plan.exists() and not overwrite:
-        raise InvalidArgument(
-            f"{plan} exists, where the plan of the file is written: move it away, or "
-            "replace both with --overwrite"
-        )
+    plan_files.check_place(place, overwrite)
     return place
 
 
