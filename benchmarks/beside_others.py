@@ -107,18 +107,19 @@ def by_litert(subject, path):
     """Writes the file of LiteRT's quantizer: least and largest value, by channel."""
     from keras_resnets.export import session
     from keras_resnets.export.tflite import convert
-    from keras_resnets.quantization.backends import engines
     from keras_resnets.quantization.backends import litert
+    from keras_resnets.quantization.options import Options
 
     images = subject.chosen.images
     ready = session.make_ready(subject.model, "int8", images, images[:8])
-    content = bytes(convert.convert(ready, "none", batch=1))
+    content = bytes(convert.convert(ready, "none"))
     _, found = litert._load()
     chosen = found["recipe"].static_wi8_ai8()
     for entry in chosen:
         entry["op_config"]["weight_tensor_config"]["num_bits"] = 4
     quantizer = found["quantizer"].Quantizer(content, chosen)
-    results = litert._calibrate(found, content, quantizer, ready, engines.Options())
+    options = Options.of("static_wi4_ai8")
+    results = litert._calibrate(found, content, quantizer, ready, options)
     made = quantizer.quantize(
         results, enable_progress_bar=False, enable_progress_report=False
     )

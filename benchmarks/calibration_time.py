@@ -20,8 +20,8 @@ def measure(name, count, method):
     from keras_resnets.export import random_weights
     from keras_resnets.export import session
     from keras_resnets.images import samples
-    from keras_resnets.quantization import PrecisionPlan
     from keras_resnets.quantization.backends import engines
+    from keras_resnets.quantization.options import Options
 
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]
@@ -29,9 +29,8 @@ def measure(name, count, method):
     images = np.random.default_rng(0).standard_normal((count, *shape))
     images = images.astype("float32")
     ready = session.make_ready(model, "int8", images, images[:4])
-    recipe = PrecisionPlan.of("static_wi8_ai8")
-    options = engines.Options(method=method)
-    return common.seconds(lambda: engines.ranged(ready, recipe, options))
+    options = Options.of("static_wi8_ai8", method=method)
+    return common.seconds(lambda: engines.ranged(ready, options))
 
 
 def main():

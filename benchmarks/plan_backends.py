@@ -78,15 +78,14 @@ class Subject:
         if self.recipe and self.recipe.name == recipe:
             return
         from keras_resnets.export import session
-        from keras_resnets.quantization import PrecisionPlan
         from keras_resnets.quantization import operators
         from keras_resnets.quantization.backends import engines
+        from keras_resnets.quantization.options import Options
 
         self.ready = session.make_ready(self.model, "int8", self.chosen.images)
-        self.options, self.content = engines.Options(), None
-        made = PrecisionPlan.of(recipe)
-        self.recipe = made.recipe
-        self.network, *facts = engines.ranged(self.ready, made, self.options)
+        options, self.content = Options.of(recipe), None
+        self.recipe = options.plan.recipe
+        self.network, *facts = engines.ranged(self.ready, options)
         self.graph = operators.read(self.network, self.ready.shape, *facts)
 
     def plan(self, case):
@@ -116,7 +115,7 @@ def by_editor(subject, plan):
 
     if subject.content is None:
         subject.content = bytes(
-            engines.from_fake_quantized(subject.network, subject.ready, subject.options)
+            engines.from_fake_quantized(subject.network, subject.ready, "int8")
         )
     content = subject.content
     if subject.recipe.weight_bits == 4:
@@ -272,10 +271,13 @@ def judged(subject, content, expected, path, count):
     import numpy as np
 
     from keras_resnets.export.tflite import convert
+    from keras_resnets.export.tflite.file_options import FileOptions
     from keras_resnets.export.tflite.runner import TFLiteRunner
     from keras_resnets.export.tflite.runner import operators
+    from keras_resnets.export.tflite.storage import Storage
 
-    convert.write_checked(content, path, integer=False)
+    options = FileOptions(storage=Storage("int8"))
+    convert.write_checked(content, path, options, integer=False)
     runner = TFLiteRunner(path, 2, logits=True)
     logits = runner(subject.images[:count])
     (details,) = runner._outputs.values()

@@ -99,6 +99,7 @@ def of_random(name, rounding, count):
     from keras_resnets.quantization import RECIPES
     from keras_resnets.quantization import PrecisionPlan
     from keras_resnets.quantization.backends import engines
+    from keras_resnets.quantization.options import Options
 
     model = keras_resnets.create_model(name)
     shape = model.input_shape[1:]
@@ -107,7 +108,7 @@ def of_random(name, rounding, count):
     ready = session.make_ready(model, "int8", images, images[:4])
     plan = PrecisionPlan.of(RECIPES[RECIPE].replace(rounding=rounding))
     before = used()["cpu"]
-    seconds = common.seconds(lambda: engines.ranged(ready, plan, engines.Options()))
+    seconds = common.seconds(lambda: engines.ranged(ready, Options(plan)))
     after = used()
     return {"seconds": seconds, "cpu": after["cpu"] - before, "gb": after["gb"]}
 

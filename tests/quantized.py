@@ -18,6 +18,7 @@ from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.qat.layers import FakeQuantize
 from keras_resnets.quantization.rounding.second_order import Problem
 
@@ -174,7 +175,7 @@ def rounded_model(model, x, recipe=PER_TENSOR):
     ready = session.make_ready(model, "int8", x[:20], None, session.ExportOptions())
     # As a search has it: what is raised to float needs its kernel as it is.
     plan = quantization.PrecisionPlan.of(recipe).with_rounding("nearest")
-    base = engines.base(ready, plan, engines.Options())
+    base = engines.base(ready, Options(plan))
     return model, base.rounded, base.graph, base.content
 
 

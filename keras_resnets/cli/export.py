@@ -397,15 +397,13 @@ def _make(
     """Writes the file; returns its `ExportReport`."""
     form, arguments = asked.form, asked.for_exporter(model.preprocessing)
     if form.name == "tflite" and asked.recipe != number_formats.FLOAT32:
-        return quantize.make_file(
-            model,
-            path,
-            asked.recipe,
-            chosen,
-            images=images,
-            seed=asked.seed,
-            **arguments,
-        )
+        from keras_resnets import quantization
+
+        arguments |= {"images": images, "seed": asked.seed}
+        with quantize.progress_of(chosen) as bar:
+            return quantization.quantize(
+                model, path, asked.recipe, chosen, progress=bar, **arguments
+            )
     if form.methods:
         arguments |= {"recipe": asked.recipe, "calibration": chosen and chosen.images}
     return getattr(form.room, form.exporter)(model, path, images=images, **arguments)

@@ -32,14 +32,10 @@ _OF_TFMOT = "static_wi8_ai8"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(network.Network, network.Output, tuning.Tuning):
+class Options(network.Network, network.Output, tuning.Tuning, quantize.PlanOptions):
     """The options of `keras-resnets qat`; see its help."""
 
     data: str
-    recipe: str | None
-    plan: str | None
-    rounding: str | None
-    rounding_steps: int | None
     engine: str
     count: int
     run_folder: str | None
@@ -56,11 +52,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
     @functools.cached_property
     def precision_plan(self) -> plans.PrecisionPlan:
         """The `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
-        if self.plan is not None:
-            plan = plans.PrecisionPlan.read(self.plan)
-        else:
-            plan = plans.PrecisionPlan.of(self.recipe or quantize.DEFAULT)
-        quantize.check_steps(self.rounding, self.rounding_steps, plan.recipe)
+        plan = self.read_plan()
         return plan.with_rounding(self.rounding, self.rounding_steps)
 
     @property
@@ -78,8 +70,6 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recipe is not None and self.plan is not None:
-            raise InvalidArgument("a plan contains its recipe: leave out --recipe")
         plan = self.precision_plan.for_training()
         plan.check_storage(plan.stored(self.storage, self.prefer))
         if self.engine == "native":

@@ -1,9 +1,9 @@
 """`keras-resnets quantize`: post-training quantization into a TFLite file."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
-import pathlib
 import typing
 from collections.abc import Sequence
 
@@ -16,15 +16,20 @@ from keras_resnets.export import number_formats
 from keras_resnets.export import recipes
 from keras_resnets.export.tflite import storage
 from keras_resnets.quantization import choices
+from keras_resnets.quantization import options as quantization_options
 from keras_resnets.quantization import plan as plans
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import keras
 
-    from keras_resnets.export.landing import ExportReport
+    from keras_resnets.export.prepare import ExportOptions
     from keras_resnets.images.calibration import CalibrationSet
     from keras_resnets.images.evaluation import Labelled
+    from keras_resnets.images.preprocessing import Preprocessing
+    from keras_resnets.system.progress import ProgressBar
 
 
 DEFAULT = "static_wi8_ai8"
@@ -40,14 +45,40 @@ _MOVED = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(network.Network, network.Output, calibration.Calibration):
-    """The options of `keras-resnets quantize`; see its help."""
+class PlanOptions:
+    """The options of the plan or the recipe, and of the rounding."""
 
     recipe: str | None
     plan: str | None
-    engine: str | None
     rounding: str | None
     rounding_steps: int | None
+
+    def read_plan(self) -> plans.PrecisionPlan:
+        """Returns the plan of `--plan`, or else of `--recipe`.
+
+        Raises:
+            InvalidArgument: both are given, or --rounding-steps without learned rounding.
+        """
+        if self.plan is None:
+            plan = plans.PrecisionPlan.of(self.recipe or DEFAULT)
+        elif self.recipe is not None:
+            raise InvalidArgument("a plan contains its recipe: leave out --recipe")
+        else:
+            plan = plans.PrecisionPlan.read(self.plan)
+        rounding = self.rounding or plan.recipe.rounding
+        if self.rounding_steps is not None and rounding != "learned":
+            raise InvalidArgument(
+                f"--rounding-steps requires --rounding learned; {plan.recipe.name} uses "
+                f"--rounding {rounding}"
+            )
+        return plan
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(network.Network, network.Output, calibration.Calibration, PlanOptions):
+    """The options of `keras-resnets quantize`; see its help."""
+
+    engine: str | None
     method: str | None
     percentile: float
     storage: str | None
@@ -67,7 +98,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     @property
     def ending(self) -> str:
         """The end of the default path."""
-        return f"{plan_word(self.precision_plan)}.tflite"
+        return f"{plan_word(self.quantization.plan)}.tflite"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,47 +108,54 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 "--heatmap adds an output beside the probabilities: leave out --logits "
                 "and --evaluate (keras-resnets evaluate takes the file)"
             )
-        if self.recipe is not None and self.plan is not None:
-            raise InvalidArgument("a plan contains its recipe: leave out --recipe")
-        plan = self.precision_plan
-        plan.check_storage(plan.stored(self.storage, self.prefer))
-        engine = plan.check_engine(self.engine)
-        choices.check_method(self.method, engine)
-        choices.check_rounding(self.rounding, engine, plan.recipe)
-        check_steps(self.rounding, self.rounding_steps, plan.recipe)
-        if is_calibrated(plan) and self.data is None:
+        if self.is_calibrated and self.data is None:
             raise InvalidArgument(
-                f"{plan.recipe.name} requires calibration images: give --data IMAGES"
+                f"{self.quantization.plan.recipe.name} requires calibration images: "
+                "give --data IMAGES"
             )
 
     @functools.cached_property
-    def precision_plan(self) -> plans.PrecisionPlan:
-        """The `PrecisionPlan`: from the file of `--plan`, or of a recipe."""
-        if self.plan is not None:
-            return plans.PrecisionPlan.read(self.plan)
-        return plans.PrecisionPlan.of(self.recipe or DEFAULT)
+    def quantization(self) -> quantization_options.Options:
+        """The options of the quantization; `--plan` names a file."""
+        return quantization_options.Options.of(
+            self.read_plan(),
+            engine=self.engine,
+            rounding=self.rounding,
+            rounding_steps=self.rounding_steps,
+            method=self.method,
+            percentile=self.percentile,
+            seed=self.seed,
+            io_dtype=self.io_dtype,
+            packed=self.packed,
+            storage=self.storage,
+            prefer=self.prefer,
+            sparse=self.sparse,
+        )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the recipe requires calibration images."""
+        recipe = self.quantization.plan.recipe
+        return number_formats.find(recipe.quantize).calibrated
+
+    def common(self, preprocessing: "Preprocessing") -> "ExportOptions":
+        """Returns the options that all exporters share."""
+        from keras_resnets.export.prepare import ExportOptions
+
+        return ExportOptions(
+            preprocessing=preprocessing if self.include_preprocessing else None,
+            logits=self.logits,
+            source=self.source,
+            metadata=bool(self.metadata),
+            batch=self.batch,
+            overwrite=self.overwrite,
+            threads=self.threads,
+        )
 
 
 def plan_word(plan: plans.PrecisionPlan) -> str:
     """Returns what default paths contain for a plan: `_static_wi8_ai8_mixed`."""
     return f"_{plan.recipe.name}{'_mixed' if plan.layers else ''}"
-
-
-def check_steps(
-    rounding: str | None, steps: int | None, recipe: recipes.Recipe
-) -> None:
-    """Raises `InvalidArgument` for --rounding-steps without learned rounding."""
-    rounding = rounding or recipe.rounding
-    if steps is not None and rounding != "learned":
-        raise InvalidArgument(
-            f"--rounding-steps requires --rounding learned; {recipe.name} uses "
-            f"--rounding {rounding}"
-        )
-
-
-def is_calibrated(plan: plans.PrecisionPlan) -> bool:
-    """Whether a plan requires calibration images."""
-    return number_formats.find(plan.recipe.quantize).calibrated
 
 
 def add_to(commands: parsing.Commands) -> None:
@@ -297,61 +335,27 @@ def _engine(text: str) -> str:
 def _quantize(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets.export.tflite import convert as tflite
+        from keras_resnets.quantization import ptq
 
-        plan = asked.precision_plan
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
         data = labelled(asked.evaluate, model, asked.seed)
         chosen = None
-        if is_calibrated(plan):
+        if asked.is_calibrated:
             chosen = calibration.choose(asked, model, fewest=1)
-        inside = model.preprocessing if asked.include_preprocessing else None
-        report = make_file(
-            network.with_heatmap(model) if asked.heatmap else model,
-            path,
-            plan,
-            chosen,
-            overwrite=asked.overwrite,
-            threads=asked.threads,
-            engine=asked.engine,
-            rounding=asked.rounding,
-            rounding_steps=asked.rounding_steps,
-            method=asked.method,
-            percentile=asked.percentile,
-            seed=asked.seed,
-            io_dtype=asked.io_dtype,
-            packed=asked.packed,
-            sparse=asked.sparse,
-            storage=asked.storage,
-            prefer=asked.prefer,
-            batch=asked.batch,
-            preprocessing=inside,
-            logits=asked.logits,
-            source=asked.source,
-            metadata=bool(asked.metadata),
-        )
+        quantized = network.with_heatmap(model) if asked.heatmap else model
+        common = asked.common(model.preprocessing)
+        with progress_of(chosen) as bar:
+            job = dataclasses.replace(asked.quantization, progress=bar)
+            report = ptq.write(quantized, path, job, common, chosen)
         network.say_export(report, "calibration" if chosen else "synthetic")
         network.say_figures(model, report, data, asked.threads, asked.logits)
 
 
-def make_file(
-    model: "keras.Model",
-    path: str | pathlib.Path,
-    plan: plans.PrecisionPlan | str,
-    chosen: "CalibrationSet | None",
-    **arguments: typing.Any,
-) -> "ExportReport":
-    """Quantizes with a progress bar; returns the `ExportReport`.
-
-    Args:
-        model: see `keras_resnets.quantization.quantize`.
-        path: path of the file.
-        plan: a `PrecisionPlan`, or the name of a recipe.
-        chosen: the `CalibrationSet`, or None.
-        **arguments: further arguments of `quantize`.
-    """
-    from keras_resnets import quantization
+@contextlib.contextmanager
+def progress_of(chosen: "CalibrationSet | None") -> "Iterator[ProgressBar]":
+    """Yields the progress bar of a quantization, and prints its warnings as notes."""
     from keras_resnets.cli import training_output
     from keras_resnets.quantization import ptq
     from keras_resnets.quantization.ranges import DeadTensors
@@ -360,9 +364,7 @@ def make_file(
 
     bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
     with bar, training_output.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine):
-        return quantization.quantize(
-            model, path, plan, chosen, progress=bar, **arguments
-        )
+        yield bar
 
 
 def labelled(source: str | None, model: "keras.Model", seed: int) -> "Labelled | None":

@@ -19,6 +19,7 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import depthwise
 from keras_resnets.export.tflite import storage
+from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.graph import outputs
 from keras_resnets.images import multi_label
 from keras_resnets.images.calibration import CalibrationSet
@@ -110,22 +111,20 @@ class Workshop:
             self.model,
             place / spec.file_name,
             session.ExportOptions(
-                None, self.model.preprocessing if spec.pixels else None
+                preprocessing=self.model.preprocessing if spec.pixels else None,
+                batch=spec.batch,
+                threads=self.threads,
             ),
             spec.quantize,
             None if is_quantized(self.model) else self._calibration.images,
             self._calibration.images[:4],
-            threads=self.threads,
-            batch=spec.batch,
         )
         report = tflite.land(
             where,
             ready,
             lambda: content,
             {**(plain_passport or {"recipe": {}})["recipe"], "depthwise": True},
-            spec.io_dtype,
-            spec.packed,
-            storage.Storage("int8"),
+            FileOptions(spec.io_dtype, spec.packed, storage.Storage("int8")),
         )
         self._exported[changed] = ExportedFile(changed, where.path, report)
         return self._exported[changed]

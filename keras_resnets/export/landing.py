@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.export import acceptance
 from keras_resnets.export import formats
@@ -21,6 +20,7 @@ from keras_resnets.export import passport
 from keras_resnets.export import signature
 from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.export.prepare import ExportOptions
 from keras_resnets.export.prepare import Ready
 from keras_resnets.graph.binary import is_binary
 from keras_resnets.graph.outputs import is_multi_label
@@ -76,20 +76,13 @@ class Destination:
         numbers: its number format.
         overwrite: whether `path` may exist.
         threads: threads of its runtime; 0 if the runtime chooses them.
-        batch: images per call, or `"dynamic"`.
     """
 
     format: formats.Format
     path: pathlib.Path
     numbers: number_formats.NumberFormat
-    overwrite: bool = False
-    threads: int = 2
-    batch: int | str = 1
-
-    @property
-    def size(self) -> int | None:
-        """Images per call; None for an open number."""
-        return None if isinstance(self.batch, str) else self.batch
+    overwrite: bool
+    threads: int
 
     def with_threads(self, threads: int) -> "Destination":
         """Returns this destination with other threads of the runtime."""
@@ -105,10 +98,8 @@ class Destination:
 def destination(
     format_name: str,
     path: str | os.PathLike[str],
-    quantize: str = "none",
-    overwrite: bool = False,
-    threads: int = 2,
-    batch: int | str = 1,
+    quantize: str,
+    options: ExportOptions,
 ) -> Destination:
     """Returns a `Destination`, checked before any work is done.
 
@@ -116,9 +107,7 @@ def destination(
         format_name: key of `formats.FORMATS`.
         path: the path to write.
         quantize: key of `number_formats.NUMBER_FORMATS`.
-        overwrite: replace an existing file.
-        threads: threads of its runtime, >= 1.
-        batch: images per call, >= 1, or `"dynamic"`.
+        options: the options of the export.
 
     Raises:
         InvalidArgument: an argument that is not allowed, or a path that cannot be
@@ -126,17 +115,9 @@ def destination(
     """
     form = formats.FORMATS[format_name]
     numbers = number_formats.find(quantize, form.numbers)
-    check_positive_int("threads", threads)
-    check_batch(batch)
-    place: pathlib.Path = form.room.check_output(path, overwrite)
-    threads = threads if form.has_threads else 0
-    return Destination(form, place, numbers, overwrite, threads, batch)
-
-
-def check_batch(batch: int | str) -> None:
-    """Raises `InvalidArgument` unless it is a whole number >= 1 or `"dynamic"`."""
-    if batch != "dynamic":
-        check_positive_int("batch", batch)
+    place: pathlib.Path = form.room.check_output(path, options.overwrite)
+    threads = options.threads if form.has_threads else 0
+    return Destination(form, place, numbers, options.overwrite, threads)
 
 
 def land(

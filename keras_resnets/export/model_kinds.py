@@ -26,9 +26,9 @@ _QUANTIZER = "keras_resnets.quantization.ptq"
 
 
 def quantizer() -> Callable[..., Any]:
-    """Returns `keras_resnets.quantization.quantize`, which export must not import."""
+    """Returns the function that quantizes for `to_tflite`; export must not import it."""
     function: Callable[..., Any]
-    function = importlib.import_module(_QUANTIZER).quantize_as_exporters
+    function = importlib.import_module(_QUANTIZER).write_as_exporters
     return function
 
 

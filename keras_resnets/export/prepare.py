@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_positive_int
 from keras_resnets.export import signature
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
@@ -27,6 +28,12 @@ class ExportOptions:
         features: names of endpoints to return, or None.
         source: (height, width) of the photos that the file takes, or None.
         metadata: whether TFLite metadata are written.
+        batch: images per call, >= 1, or `"dynamic"`.
+        overwrite: whether an existing file is replaced.
+        threads: threads of the runtime for comparison and latency, >= 1.
+
+    Raises:
+        InvalidArgument: `batch` or `threads` is not allowed.
     """
 
     input_size: tuple[int, int] | None = None
@@ -35,6 +42,19 @@ class ExportOptions:
     features: Sequence[str] | None = None
     source: tuple[int, int] | None = None
     metadata: bool = False
+    batch: int | str = 1
+    overwrite: bool = False
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        check_positive_int("threads", self.threads)
+        if self.batch != "dynamic":
+            check_positive_int("batch", self.batch)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images per call; None for an open number."""
+        return None if isinstance(self.batch, str) else self.batch
 
     def recipe(self) -> dict[str, Any]:
         """Returns the options for a passport."""

@@ -52,9 +52,6 @@ def begin(
     quantize: str = "none",
     calibration: Any = None,
     images: Any = None,
-    overwrite: bool = False,
-    threads: int = 2,
-    batch: int | str = 1,
     **ranged: Any,
 ) -> tuple[Destination, Ready]:
     """Checks the common arguments of all exporters; see `to_tflite`.
@@ -67,9 +64,6 @@ def begin(
         quantize: key of `number_formats.NUMBER_FORMATS`.
         calibration: images for ranges, or None.
         images: images to compare on, or None.
-        overwrite: replace an existing file.
-        threads: threads of the runtime.
-        batch: images per call, or `"dynamic"`.
         **ranged: the exporter's options about ranges, by name: a model that contains
             its ranges takes none of them.
 
@@ -79,7 +73,7 @@ def begin(
     Raises:
         InvalidArgument: an argument that is not allowed; nothing was done.
     """
-    place = landing.destination(format_name, path, quantize, overwrite, threads, batch)
+    place = landing.destination(format_name, path, quantize, options)
     kind = model_kinds.kind_of(model)
     if kind is None or format_name not in kind.converters:
         with progress.step(f"preparing {getattr(model, 'name', 'the model')}"):

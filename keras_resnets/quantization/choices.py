@@ -1,15 +1,11 @@
 """The allowed values of quantization's options, without heavy imports."""
 
-import dataclasses
-from collections.abc import Callable
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export.recipes import ROUNDINGS
 from keras_resnets.export.recipes import Recipe
-from keras_resnets.export.tflite.storage import DEFAULT
-from keras_resnets.export.tflite.storage import Storage
 
 # The engines, which write a file; their functions are in `backends.engines`.
 ENGINES = ("ranges", "converter", "ai_edge_quantizer")
@@ -22,31 +18,6 @@ PRECISIONS = ("int8", "int16", "float")
 LAYER_ROUNDINGS = ("nearest", "second-order")
 # The precisions of a layer in a front: int4 is 4-bit weights and int8 activations.
 BITS = ("int4", *PRECISIONS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The options of an engine besides the recipe.
-
-    Attributes:
-        method, percentile: calibration method, see `ranges.set_ranges`.
-        io_dtype, batch, packed: see `keras_resnets.export.to_tflite`.
-        storage: how 4-bit weights are stored.
-        seed: seed of the sample for the ranges.
-        progress: called with the number of calibration images done.
-        pooled_strides, sparse: see `keras_resnets.export.to_tflite`.
-    """
-
-    method: str | None = None
-    percentile: float = 99.99
-    io_dtype: str = "int8"
-    batch: int | str = 1
-    packed: bool = True
-    storage: Storage = DEFAULT
-    seed: int = 0
-    progress: Callable[..., object] | None = None
-    pooled_strides: bool = False
-    sparse: bool = False
 
 
 def default_engine(recipe: Recipe) -> str:

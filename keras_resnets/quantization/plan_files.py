@@ -14,7 +14,7 @@ from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import ROUNDING_STEPS
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.io import files
-from keras_resnets.quantization.choices import Options
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 
 # The engine of quantization-aware models.
@@ -54,7 +54,6 @@ def land(
     place: Destination,
     ready: Ready,
     make: Callable[[], bytes | memoryview],
-    plan: PrecisionPlan,
     facts: dict[str, typing.Any],
     options: Options,
 ) -> ExportReport:
@@ -64,28 +63,16 @@ def land(
         place: the `Destination`.
         ready: the converted model.
         make: function that returns the bytes of the file.
-        plan: the plan of the file, written as `<file>.plan.json`.
         facts: record for the passport.
-        options: options of the engine.
+        options: the options; their plan is written as `<file>.plan.json`.
 
     Returns:
         An `ExportReport`.
     """
     # With int16 and float layers a file is not int8 throughout.
-    integer = False if plan.precisions else None
-    with beside(place.path, plan):
-        return tflite.land(
-            place,
-            ready,
-            make,
-            facts,
-            options.io_dtype,
-            options.packed,
-            options.storage,
-            integer,
-            options.pooled_strides,
-            options.sparse,
-        )
+    integer = False if options.plan.precisions else None
+    with beside(place.path, options.plan):
+        return tflite.land(place, ready, make, facts, options.file, integer)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,6 @@ import numpy as np
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import UnknownLayer
-from keras_resnets.errors import check_choice
-from keras_resnets.errors import check_range
 from keras_resnets.export import number_formats
 from keras_resnets.export import passport
 from keras_resnets.export import prepare
@@ -22,16 +20,15 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import sparse as sparse_kernels
-from keras_resnets.export.tflite import storage as storages
 from keras_resnets.images import calibration_checks
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import collected_set
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.quantization import choices
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import check_quantized
 from keras_resnets.quantization.qat.layers import is_quantized
@@ -133,23 +130,66 @@ def quantize(
         >>> report.quantize
         'float16'
     """
-    plan = PrecisionPlan.of(recipe)
-    _check_float(model)
-    name = plan.check_engine(engine)
-    choices.check_rounding(rounding, name, plan.recipe)
-    plan = plan.with_rounding(rounding, rounding_steps)
-    stored = plan.stored(storage, prefer)
-    if int4 is not None:
-        stored = storages.choose(storage, prefer, int4)
-    plan.check_storage(stored)
-    plan_files.check_place(path, overwrite, plan)
-    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
-    check_range("percentile", percentile, 50.000001, 100)
-    choices.check_method(method, name)
-    common = session.ExportOptions(
-        input_size, preprocessing, logits, features, source, metadata
+    options = Options.of(
+        recipe,
+        engine=engine,
+        rounding=rounding,
+        rounding_steps=rounding_steps,
+        method=method,
+        percentile=percentile,
+        seed=seed,
+        io_dtype=io_dtype,
+        packed=packed,
+        storage=storage,
+        prefer=prefer,
+        int4=int4,
+        pooled_strides=pooled_strides,
+        sparse=sparse,
+        progress=progress,
     )
-    chosen = _chosen(model, plan, calibration, input_size)
+    common = session.ExportOptions(
+        input_size,
+        preprocessing,
+        logits,
+        features,
+        source,
+        metadata,
+        batch,
+        overwrite,
+        threads,
+    )
+    return write(model, path, options, common, calibration, images)
+
+
+def write(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    options: Options,
+    common: session.ExportOptions,
+    calibration: typing.Any = None,
+    images: np.ndarray | None = None,
+) -> ExportReport:
+    """Quantizes as `quantize` does, with its options as two records.
+
+    Args:
+        model: see `quantize`.
+        path: see `quantize`.
+        options: the options of the quantization.
+        common: the options that all exporters share.
+        calibration: see `quantize`.
+        images: see `quantize`.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        InvalidArgument: see `quantize`.
+        ExportError: see `quantize`.
+    """
+    plan = options.plan
+    _check_float(model)
+    plan_files.check_place(path, common.overwrite, plan)
+    chosen = _chosen(model, plan, calibration, common.input_size)
     place, ready = session.begin(
         "tflite",
         model,
@@ -158,41 +198,26 @@ def quantize(
         plan.recipe.quantize,
         getattr(chosen or calibration, "images", calibration),
         images,
-        overwrite,
-        threads,
-        batch,
     )
-    sparse = sparse or plan.is_sparse
-    sparse_kernels.check(sparse, place.numbers)
-    options = engines.Options(
-        method,
-        percentile,
-        io_dtype,
-        batch,
-        packed,
-        stored,
-        seed,
-        progress,
-        pooled_strides,
-        sparse,
-    )
+    sparse_kernels.check(options.file.sparse, place.numbers)
     facts = plan_files.facts(
-        plan, name, method=method, calibration=chosen and chosen.record()
+        plan,
+        options.engine,
+        method=options.method,
+        calibration=chosen and chosen.record(),
     )
-    is_free = (engine, rounding, method) == (None, None, None)
-    has_other = is_free and not plan.layers and plan.recipe.weight_bits == 8
 
     def make() -> bytes | memoryview:
         try:
-            return engines.ENGINES[name](ready, plan, options)
+            return engines.ENGINES[options.engine](ready, options)
         except UnknownLayer as error:
-            if not has_other:
+            if not options.has_other:
                 raise
             _tell_converter(error)
             facts.update(plan_files.facts(plan, "converter", method=None))
-            return engines.converter(ready, plan, options)
+            return engines.converter(ready, options)
 
-    return plan_files.land(place, ready, make, plan, facts, options)
+    return plan_files.land(place, ready, make, facts, options)
 
 
 def _check_float(model: keras.Model) -> None:
@@ -203,26 +228,27 @@ def _check_float(model: keras.Model) -> None:
         )
 
 
-def quantize_as_exporters(
+def write_as_exporters(
     model: keras.Model,
     path: str | os.PathLike[str],
     recipe: typing.Any,
     calibration: typing.Any,
     images: np.ndarray | None,
-    input_size: tuple[int, int] | None,
-    *rest: typing.Any,
-    **options: typing.Any,
+    common: session.ExportOptions,
+    words: dict[str, typing.Any],
 ) -> ExportReport:
-    """`quantize` for `to_tflite`, which also warns of fewer than ten images."""
+    """`write` for `to_tflite`, which also warns of fewer than ten images.
+
+    `words`: arguments of `Options.of`.
+    """
     inputs = getattr(model, "inputs", None)
     if calibration is not None and inputs and len(inputs) == 1:
         if not isinstance(calibration, CalibrationSet):
-            shape = prepare.input_shape(model, input_size)
+            shape = prepare.input_shape(model, common.input_size)
             collected = calibration_checks.collect(calibration, shape)
             calibration = CalibrationSet(collected, type(calibration).__name__)
-    return quantize(
-        model, path, recipe, calibration, images, input_size, *rest, **options
-    )
+    options = Options.of(recipe, **words)
+    return write(model, path, options, common, calibration, images)
 
 
 def _chosen(

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.export import landing
@@ -23,6 +22,7 @@ from keras_resnets.export import prepare
 from keras_resnets.export import session
 from keras_resnets.export import signature
 from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
 from keras_resnets.pruning import magnitude
@@ -146,24 +146,25 @@ def tfmot_quantize_aware(
             training diverged.
         ExportError: the file differs from the model; no file is left.
     """
-    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    file = FileOptions(io_dtype, packed)
+    common = session.ExportOptions(
+        logits=logits, batch=batch, overwrite=overwrite, threads=threads
+    )
     check_range("calibration", calibration, 10, 10**9)
-    place = landing.destination("tflite", path, "int8", overwrite, threads, batch)
+    place = landing.destination("tflite", path, "int8", common)
     _check_model(model, "quantization")
     prepare.input_shape(model)
     job = {"io_dtype": io_dtype, "batch": batch, "logits": logits}
     job |= {"calibration": calibration}
     _, values, content = _run("quantize", model, job, data, tuning, progress, tell)
     tuned = _with(model, values)
-    ready = session.make_ready(
-        tuned, "none", None, _first(data, 4), session.ExportOptions(None, None, logits)
-    )
+    ready = session.make_ready(tuned, "none", None, _first(data, 4), common)
     facts = {
         "recipe": "quantization-aware",
         "engine": "tfmot",
         "tuning": _record(tuning, "quantize"),
     }
-    return tflite.land(place, ready, lambda: content, facts, io_dtype, packed)
+    return tflite.land(place, ready, lambda: content, facts, file)
 
 
 def tfmot_prune(

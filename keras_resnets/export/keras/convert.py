@@ -83,10 +83,10 @@ def to_keras(
         raise InvalidArgument(
             "a file of weights has no preprocessing: write a .keras file for it"
         )
-    options = session.ExportOptions(input_size, preprocessing, logits, features)
-    place, ready = session.begin(
-        "keras", model, path, options, images=images, overwrite=overwrite
+    options = session.ExportOptions(
+        input_size, preprocessing, logits, features, overwrite=overwrite
     )
+    place, ready = session.begin("keras", model, path, options, images=images)
 
     def write(file: pathlib.Path) -> Contents:
         # A file of weights belongs to the unchanged architecture.

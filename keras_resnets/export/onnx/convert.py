@@ -116,13 +116,18 @@ def to_onnx(
         "onnx",
         model,
         path,
-        session.ExportOptions(input_size, preprocessing, logits, features),
+        session.ExportOptions(
+            input_size,
+            preprocessing,
+            logits,
+            features,
+            batch=batch,
+            overwrite=overwrite,
+            threads=threads,
+        ),
         recipes.format_of(recipe).name,
         calibration,
         images,
-        overwrite,
-        threads,
-        batch,
         reduce_range=reduce_range,
         method=None if method == "minmax" else method,
     )
@@ -135,9 +140,9 @@ def to_onnx(
     def write(file: pathlib.Path) -> None:
         constants: dict[str, np.ndarray] = {}
         if ready.convert:
-            proto = ready.convert(ready, opset, layout, batch, symmetric)
+            proto = ready.convert(ready, opset, layout, symmetric)
         else:
-            proto, constants = convert(ready, opset, layout, batch)
+            proto, constants = convert(ready, opset, layout)
         if numbers.name != "none":
             simplify.add_constants(proto, constants)
         if numbers.name == "float16":
@@ -201,7 +206,6 @@ def convert(
     ready: Ready,
     opset: int = 17,
     layout: str = "nhwc",
-    batch: int | str = 1,
     apart: bool = True,
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Returns the float32 `onnx.ModelProto` of a `session.Ready`, and its large constants.
@@ -219,11 +223,11 @@ def convert(
     from keras_resnets.networks.tensorflow_ops import native_convolution
 
     model, name = ready.model, ends.INPUT_NAME
-    size = None if isinstance(batch, str) else batch
+    shape = (ready.options.batch_size, *ready.shape)
     maps = [n for n, x in ends.outputs(model).items() if len(x.shape) == 4]
     first = layout == "nchw"
     weights = _large_weights(model) if apart else {}
-    signature = [tf.TensorSpec((size, *ready.shape), ready.input_dtype, name=name)]
+    signature = [tf.TensorSpec(shape, ready.input_dtype, name=name)]
     signature += [
         tf.TensorSpec(variable.shape, "float32", name=key)
         for key, variable in weights.items()
@@ -259,7 +263,7 @@ def convert(
             f"tf2onnx refused {ready.original.name}: ONNX has no operator for "
             f"{', '.join(unknown)[:300]}; nothing was written"
         )
-    _name_batch(proto, batch)
+    _name_batch(proto, ready.options.batch)
     proto.metadata_props.add(key=onnx_runner.LAYOUT, value=layout)
     constants = simplify.tidy(proto, weights)
     stable_names.settle(proto, constants)

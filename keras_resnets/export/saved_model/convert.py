@@ -82,10 +82,10 @@ def to_saved_model(
         "saved_model",
         model,
         path,
-        session.ExportOptions(input_size, None, logits, features),
+        session.ExportOptions(
+            input_size, None, logits, features, batch=batch, overwrite=overwrite
+        ),
         images=images,
-        overwrite=overwrite,
-        batch=batch,
     )
     session.check_preprocessing(preprocessing, ready.shape)
     if preprocessing is not None and ready.input_dtype != "float32":
@@ -99,7 +99,7 @@ def to_saved_model(
     return landing.land(
         place,
         ready,
-        lambda folder: _write(ready, folder, place.size, preprocessing),
+        lambda folder: _write(ready, folder, preprocessing),
         recipe,
         prove_more=prove_pixels,
     )
@@ -115,13 +115,12 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathl
 def _write(
     ready: Ready,
     folder: pathlib.Path,
-    size: int | None,
     preprocessing: Preprocessing | None,
 ) -> None:
     import tensorflow as tf
 
     try:
-        shape, dtype = (size, *ready.shape), ready.input_dtype
+        shape, dtype = (ready.options.batch_size, *ready.shape), ready.input_dtype
         write(ready.model, folder, shape, dtype, preprocessing=preprocessing)
     except tf.errors.OpError as error:
         # TensorFlow's error for a full disk, among others.

@@ -1,5 +1,6 @@
 """Converts a Keras model to a TFLite file, runs it and compares it."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -14,7 +15,6 @@ import numpy as np
 from keras_resnets import renamed
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import NotWritten
-from keras_resnets.errors import check_choice
 from keras_resnets.export import float16_range
 from keras_resnets.export import landing
 from keras_resnets.export import model_kinds
@@ -37,6 +37,7 @@ from keras_resnets.export.tflite import sparse as sparse_kernels
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite import strided
 from keras_resnets.export.tflite import versions
+from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.system import progress
@@ -146,76 +147,50 @@ def to_tflite(
         >>> report.operators["CONV_2D"]
         9
     """
-    check_choice("io_dtype", io_dtype, IO_DTYPES)
     if isinstance(recipe, str):
         allowed = FORMATS["tflite"].recipes
         recipe = number_formats.current_recipe(recipe, allowed, per_tensor, 4)
-    kind = model_kinds.kind_of(model)
-    if kind is None and recipe != number_formats.FLOAT32:
-        return model_kinds.quantizer()(
-            model,
-            path,
-            recipe,
-            calibration,
-            images,
-            input_size,
-            overwrite,
-            threads,
-            io_dtype=io_dtype,
-            packed=packed,
-            batch=batch,
-            preprocessing=preprocessing,
-            logits=logits,
-            features=features,
-            storage=storage,
-            prefer=prefer,
-            int4=int4,
-            pooled_strides=pooled_strides,
-            sparse=sparse,
-            source=source,
-            metadata=metadata,
-        )
-    stored = storages.choose(storage, prefer, int4)
+    options = session.ExportOptions(
+        input_size,
+        preprocessing,
+        logits,
+        features,
+        source,
+        metadata,
+        batch,
+        overwrite,
+        threads,
+    )
+    words: dict[str, Any] = {"storage": storage, "prefer": prefer, "int4": int4}
+    file: dict[str, Any] = {"io_dtype": io_dtype, "packed": packed, "sparse": sparse}
+    file["pooled_strides"] = pooled_strides
+    if model_kinds.kind_of(model) is None and recipe != number_formats.FLOAT32:
+        quantize = model_kinds.quantizer()
+        return quantize(model, path, recipe, calibration, images, options, words | file)
+    chosen = FileOptions(storage=storages.choose(**words), **file)
     place, ready = session.begin(
         "tflite",
         model,
         path,
-        session.ExportOptions(
-            input_size, preprocessing, logits, features, source, metadata
-        ),
+        options,
         recipes.format_of(recipe).name,
         calibration,
         images,
-        overwrite,
-        threads,
-        batch,
         per_tensor=per_tensor,
     )
-    stored.check_numbers(place.numbers)
+    chosen.storage.check_numbers(place.numbers)
     sparse_kernels.check(sparse, place.numbers)
-    make, facts = _maker(ready, io_dtype, batch)
-    return land(
-        place,
-        ready,
-        make,
-        facts,
-        io_dtype,
-        packed,
-        stored,
-        pooled_strides=pooled_strides,
-        sparse=sparse,
-    )
+    facts = {}
+    if ready.convert is not None:
+        facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
+    return land(place, ready, lambda: _content(ready, chosen), facts, chosen)
 
 
-def _maker(
-    ready: Ready, io_dtype: str, batch: int | str
-) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """Returns (function that returns the bytes, its record for the passport)."""
-    convert_aware = ready.convert
-    if convert_aware is None:
-        return lambda: convert(ready, batch=batch), {}
-    facts = {"recipe": "quantization-aware", "engine": "quantize_aware"}
-    return lambda: convert_aware(ready, io_dtype, batch), facts
+def _content(ready: Ready, options: FileOptions) -> Any:
+    """Returns the bytes of a float model's file, or of a quantization-aware one's."""
+    if ready.convert is None:
+        return convert(ready)
+    return ready.convert(ready, options.io_dtype)
 
 
 def land(
@@ -223,12 +198,8 @@ def land(
     ready: Ready,
     make: Callable[[], Any],
     recipe: dict[str, Any],
-    io_dtype: str = "int8",
-    packed: bool = True,
-    storage: storages.Storage = storages.DEFAULT,
+    options: FileOptions,
     integer: bool | None = None,
-    pooled_strides: bool = False,
-    sparse: bool = False,
 ) -> ExportReport:
     """Writes a TFLite file, compares it with the model and moves it to its place.
 
@@ -237,12 +208,8 @@ def land(
         ready: a `prepare.Ready`.
         make: function that returns the bytes.
         recipe: options of the conversion, for the passport.
-        io_dtype: of the input and output of an int8 file.
-        packed: whether int8 convolutions are rearranged by `packing`.
-        storage: how 4-bit weights are stored.
+        options: how the file is written.
         integer: whether no operator may compute in float; None: by the number format.
-        pooled_strides: see `to_tflite`.
-        sparse: see `to_tflite`.
 
     Returns:
         An `ExportReport`.
@@ -252,8 +219,8 @@ def land(
             model; no file is left.
     """
     numbers = place.numbers
-    packed &= numbers.name == "int8"
     integer = numbers.integer if integer is None else integer
+    how = dataclasses.replace(options, packed=options.packed and numbers.name == "int8")
     photos.check(ready.options, ready.shape)
     compared = photos.behind_photos(ready)
 
@@ -261,12 +228,12 @@ def land(
         content = make()
         # An engine may add to it while it makes the bytes.
         facts.update(recipe)
-        if pooled_strides:
+        if how.pooled_strides:
             content = strided.rewrite(content)
-        layers = write_checked(content, file, integer, packed, storage, sparse)
+        layers = write_checked(content, file, how, integer)
         if layers:
             # `landing.land` reads the facts after `write`.
-            facts["storage"] = storage.record(layers)
+            facts["storage"] = how.storage.record(layers)
         if numbers.name == "int8" and _has_depthwise(file):
             facts["depthwise"] = True
         if numbers.name == "float16":
@@ -275,14 +242,8 @@ def land(
             float16_range.refuse_above(largest, ready.original.name, len(inputs))
         photos.finish(file, ready)
 
-    facts = {**recipe, "batch": place.batch}
-    if pooled_strides:
-        facts["pooled_strides"] = True
-    if sparse:
-        facts["sparse"] = True
-    if numbers.name == "int8":
-        facts |= {"io_dtype": io_dtype, "packed": packed}
-    place = place.with_threads(storage.threads(place.threads))
+    facts = {**recipe, "batch": ready.options.batch, **how.record(numbers)}
+    place = place.with_threads(how.storage.threads(place.threads))
     return landing.land(place, compared, write, facts)
 
 
@@ -299,22 +260,15 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathl
 
 
 def write_checked(
-    content: Any,
-    file: pathlib.Path,
-    integer: bool,
-    packed: bool = True,
-    storage: storages.Storage | None = None,
-    sparse: bool = False,
+    content: Any, file: pathlib.Path, options: FileOptions, integer: bool
 ) -> dict[str, str]:
-    """Checks the operators of a file and writes it.
+    """Stores weights as the options say, checks the operators, and writes the file.
 
     Args:
         content: bytes of the file.
         file: path to write.
+        options: how it is written.
         integer: whether no operator may compute in floating point.
-        packed: whether int8 convolutions are rearranged by `packing`.
-        storage: how 4-bit weights are stored; None: not changed.
-        sparse: whether kernels with many zeros are stored without them.
 
     Returns:
         Layer name -> how its 4-bit weights are stored.
@@ -322,12 +276,10 @@ def write_checked(
     Raises:
         ExportError: an operator is not allowed.
     """
-    layers: dict[str, str] = {}
-    if storage is not None:
-        content, layers = storage.store(content)
-    if packed:
+    content, layers = options.storage.store(content)
+    if options.packed:
         content = packing.pack(content)
-    if sparse:
+    if options.sparse:
         content = sparse_kernels.store(content)
     check_operators(tflite_runner.operators(content))
     if integer:
@@ -342,7 +294,6 @@ def convert(
     quantize: str = "none",
     io_dtype: str = "int8",
     per_tensor: bool = False,
-    batch: int | str = 1,
 ) -> Any:
     """Returns the TFLite file of a `session.Ready`, as bytes or a view of them.
 
@@ -354,7 +305,7 @@ def convert(
     """
     import tensorflow as tf
 
-    size = None if isinstance(batch, str) else batch
+    size = ready.options.batch_size
     calibrated = number_formats.find(quantize).calibrated
     # To quantize weights the converter needs them as constants.
     kernels = large_weights.kernels_of(ready.model) if quantize == "none" else {}

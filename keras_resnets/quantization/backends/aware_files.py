@@ -71,10 +71,9 @@ def _default_images(
     return rng.uniform(float(first.low), float(first.high), (count, *shape))
 
 
-def _to_tflite(ready: Ready, io_dtype: str, batch: int | str) -> typing.Any:
+def _to_tflite(ready: Ready, io_dtype: str) -> bytes:
     """Returns the bytes of its file."""
-    options = engines.Options(io_dtype=io_dtype, batch=batch)
-    return engines.from_fake_quantized(ready.model, ready, options)
+    return engines.from_fake_quantized(ready.model, ready, io_dtype)
 
 
 model_kinds.register(

@@ -15,7 +15,7 @@ from keras_resnets.quantization import ranges
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.backends.litert import edge_quantizer
 from keras_resnets.quantization.bias_correction import biases_of
-from keras_resnets.quantization.choices import Options
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
@@ -54,52 +54,47 @@ class Base:
 
 
 def base(
-    ready: Ready,
-    plan: PrecisionPlan,
-    options: Options,
-    alternatives: Alternatives | None = None,
+    ready: Ready, options: Options, alternatives: Alternatives | None = None
 ) -> Base:
-    """Returns the `Base` of a `PrecisionPlan`, with its weights quantized.
+    """Returns the `Base` of the files of `options`, with the weights quantized.
 
     `alternatives`: see `rounding.kernels.round_second_order`.
     """
-    rounded, observed, biases = ranged(ready, plan, options, alternatives)
-    content = bytes(from_fake_quantized(rounded, ready, options))
+    rounded, observed, biases = ranged(ready, options, alternatives)
+    content = bytes(from_fake_quantized(rounded, ready, options.file.io_dtype))
     graph = operators.read(rounded, ready.shape, observed, biases)
     return Base(rounded, graph, content)
 
 
-def own_ranges(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
+def own_ranges(ready: Ready, options: Options) -> bytes:
     """Computes ranges, corrects biases, and converts a graph with both.
 
     The only engine that supports bits of single layers.
     """
-    if not plan.precisions:
-        return from_fake_quantized(ranged(ready, plan, options)[0], ready, options)
-    converted = base(ready, plan, options)
+    if not options.plan.precisions:
+        frozen, _, _ = ranged(ready, options)
+        return from_fake_quantized(frozen, ready, options.file.io_dtype)
+    converted = base(ready, options)
     names = converted.graph.names
-    precisions = plan.fitted(names).precisions
+    precisions = options.plan.fitted(names).precisions
     return converted.file({names[label]: x for label, x in precisions.items()})
 
 
 def ranged(
-    ready: Ready,
-    plan: PrecisionPlan,
-    options: Options,
-    alternatives: Alternatives | None = None,
+    ready: Ready, options: Options, alternatives: Alternatives | None = None
 ) -> tuple[keras.Model, dict[str, tuple[float, float]], dict[str, np.ndarray]]:
     """Returns the frozen model of `ready` with fake quantization, ranges and biases.
 
     Args:
         ready: a `session.Ready` with a calibration.
-        plan: a `PrecisionPlan`; its weight bits are used.
-        options: `Options`.
+        options: the `Options`; the weight bits of their plan are used.
         alternatives: see `rounding.kernels.round_second_order`.
 
     Returns:
         (model, result of `ranges.set_ranges`, biases for float kernels by name of the
         layer).
     """
+    plan = options.plan
     network = rewrite(ready.model, plan.recipe)
     if plan.layers:
         plan = operators.set_weight_bits(network, plan, ready.shape)
@@ -137,7 +132,7 @@ def _stays_float(layer: keras.layers.Layer, plan: PrecisionPlan) -> bool:
     return plan.layers[layer.replaces[0]].weight_bits is None
 
 
-def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> bytes:
+def from_fake_quantized(frozen: keras.Model, ready: Ready, io_dtype: str) -> bytes:
     """Converts a model with fake quantization into the bytes of its int8 file."""
     # The frozen model is the reference, unless preprocessing is included.
     reference = ready.reference if ready.takes_pixels else frozen
@@ -145,7 +140,7 @@ def from_fake_quantized(frozen: keras.Model, ready: Ready, options: Options) -> 
         ready, model=frozen, reference=reference, calibration=None
     )
     with exporting(frozen):
-        return tflite.convert(alone, "int8", options.io_dtype, batch=options.batch)
+        return tflite.convert(alone, "int8", io_dtype)
 
 
 @contextlib.contextmanager
@@ -163,15 +158,10 @@ def exporting(frozen: keras.Model) -> Iterator[None]:
             layer.exporting = False
 
 
-def converter(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
+def converter(ready: Ready, options: Options) -> bytes:
     """Quantizes by TensorFlow's converter."""
-    return tflite.convert(
-        ready,
-        plan.recipe.quantize,
-        options.io_dtype,
-        per_tensor=not plan.recipe.per_channel,
-        batch=options.batch,
-    )
+    recipe, io_dtype = options.plan.recipe, options.file.io_dtype
+    return tflite.convert(ready, recipe.quantize, io_dtype, not recipe.per_channel)
 
 
 ENGINES = {

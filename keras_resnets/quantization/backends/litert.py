@@ -16,8 +16,7 @@ from keras_resnets.export import signature
 from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
-from keras_resnets.quantization.choices import Options
-from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.options import Options
 
 # The old and the new name of the package.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
@@ -28,16 +27,16 @@ _RECIPES = {
 }
 
 
-def edge_quantizer(ready: Ready, plan: PrecisionPlan, options: Options) -> bytes:
+def edge_quantizer(ready: Ready, options: Options) -> bytes:
     """Quantizes by LiteRT's quantizer, calibrated by minimum and maximum.
 
     Its default, a moving average over single images, clips so much that the error is
     six times as large.
     """
-    recipe = plan.recipe
+    recipe = options.plan.recipe
     _check(ready, recipe, options)
     package, modules = _load()
-    content = tflite.convert(ready, "none", batch=options.batch)
+    content = tflite.convert(ready, "none")
     try:
         chosen = getattr(modules["recipe"], _RECIPES[recipe.quantize])()
         if not recipe.per_channel:
@@ -71,12 +70,12 @@ def _check(ready: Ready, recipe: Recipe, options: Options) -> None:
             "the engine 'ai_edge_quantizer' supports only the method 'minmax'; got "
             f"{options.method!r}"
         )
-    if recipe.quantize == "int8" and options.io_dtype != "int8":
+    if recipe.quantize == "int8" and options.file.io_dtype != "int8":
         raise InvalidArgument(
             "the engine 'ai_edge_quantizer' supports only the type 'int8' of inputs; got "
-            f"{options.io_dtype!r}"
+            f"{options.file.io_dtype!r}"
         )
-    if options.batch != 1 or ready.takes_pixels:
+    if ready.options.batch != 1 or ready.takes_pixels:
         raise InvalidArgument(
             "the engine 'ai_edge_quantizer' supports only a batch of 1 without "
             "preprocessing in the file: use another engine"

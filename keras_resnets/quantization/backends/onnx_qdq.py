@@ -31,7 +31,6 @@ def convert(
     ready: Ready,
     opset: int = 17,
     layout: str = "nhwc",
-    batch: int | str = 1,
     symmetric: bool = False,
 ) -> typing.Any:
     """Converts a quantization-aware model into an `onnx.ModelProto` with QDQ pairs.
@@ -41,13 +40,12 @@ def convert(
             ranges are changed to int8 around 0, of which a ReLU uses one half.
         opset: see `export.to_onnx`.
         layout: see `export.to_onnx`.
-        batch: see `export.to_onnx`.
         symmetric: see `export.to_onnx`.
     """
     if symmetric:
         _center(ready.model)
     with engines.exporting(ready.model):
-        proto, constants = onnx.convert(ready, opset, layout, batch, apart=False)
+        proto, constants = onnx.convert(ready, opset, layout, apart=False)
     simplify.add_constants(proto, constants)
     _Pairs(proto, ready.model, symmetric).run()
     return proto

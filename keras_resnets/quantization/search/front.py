@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
 from keras_resnets.export import landing
@@ -21,7 +20,7 @@ from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import Recipe
-from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import collected_set
@@ -31,6 +30,7 @@ from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.layer_bits import LayerBits
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.plan import fingerprint
 from keras_resnets.quantization.qat.rewrite import rewrite
@@ -143,13 +143,13 @@ def find_front(
     allowed = choices.check_bits(precisions)
     if sparse is not None:
         LayerBits(8, 8, sparse)
-    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
     check_positive_int("threads", threads)
     check_positive_int("points", points)
     check_range("points", points, 2, 30)
     if storage is None and prefer is None and not budget.is_timed:
         storage, prefer = "conv_int4", "size"
     plan = PrecisionPlan(recipe, {}, model.name, None, storage, prefer)
+    file = FileOptions(io_dtype, packed, plan.stored(), sparse=sparse is not None)
     data = check_data(data, budget.max_drop or _ANY_DROP)
     reference = prepare.inference_model(model)
     operators.check_model(reference)
@@ -162,18 +162,10 @@ def find_front(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
     report = progress or (lambda *words: None)
-    options = choices.Options(
-        method,
-        percentile,
-        io_dtype,
-        packed=packed,
-        storage=plan.stored(),
-        seed=seed,
-        sparse=sparse is not None,
-    )
+    options = Options(plan, method=method, percentile=percentile, seed=seed, file=file)
     judge = Judge(ready, data, budget.max_drop or 100.0, chosen, report)
     search = _Search(
-        ready, judge, budget, plan, allowed, options, chosen, threads, report, sparse
+        ready, judge, budget, allowed, options, chosen, threads, report, sparse
     )
     return search.run(place, points, model.name)
 
@@ -184,18 +176,17 @@ class _Search:
         ready: Ready,
         judge: Judge,
         budget: Budget,
-        plan: PrecisionPlan,
         allowed: tuple[str, ...],
-        options: choices.Options,
+        options: Options,
         chosen: CalibrationSet,
         threads: int,
         progress: Callable[..., object],
         sparse: float | None = None,
     ) -> None:
         self._ready, self._judge, self._budget = ready, judge, budget
-        self._plan, self._allowed, self._options = plan, allowed, options
+        self._allowed, self._options, self._plan = allowed, options, options.plan
         self._chosen, self._progress = chosen, progress
-        self._threads = options.storage.threads(threads)
+        self._threads = options.file.storage.threads(threads)
         self._sparsity = sparse or 0.0
         self._kinds = [
             *(["int4"] if "int4" in allowed else []),
@@ -208,9 +199,10 @@ class _Search:
         """Finds the plans, writes their files and chooses."""
         self._raised = self._raise()
         self._names = self._all_layers()
-        plan = self._planned(())
-        options = dataclasses.replace(self._options, progress=self._rounding("base"))
-        self._edits = Edits(self._ready, plan, options, self._kinds, self._sparsity)
+        options = dataclasses.replace(
+            self._options, plan=self._planned(()), progress=self._rounding("base")
+        )
+        self._edits = Edits(self._ready, options, self._kinds, self._sparsity)
         self._whole = self._edits.size(())
         self._moves = self._rank() if self._kinds else []
         self._most = pairs(budgets.cheapest(self._moves, self._whole))
@@ -230,7 +222,8 @@ class _Search:
         if self._budget.max_drop is None or not finer:
             return {}
         nearest = self._plan.with_rounding("nearest")
-        base = engines.base(self._ready, nearest, self._options)
+        options = dataclasses.replace(self._options, plan=nearest)
+        base = engines.base(self._ready, options)
         allowed = tuple(x for x in self._allowed if x != "int4")
         return mixed_precision.fewest_raised(
             base,
@@ -268,7 +261,7 @@ class _Search:
         least = self._edits.size(self._most)
         if limit is None or least <= limit:
             return
-        stored = self._options.storage
+        stored = self._options.file.storage
         more = ""
         if "int4" not in self._allowed:
             more = ": allow int4 in precisions"
@@ -335,17 +328,19 @@ class _Search:
         plan, number = self._planned(lowered), len(self._made) + 1
         path = self._folder / f"point-{number}.tflite"
         options = dataclasses.replace(
-            self._options, progress=self._rounding(f"file {number}")
+            self._options, plan=plan, progress=self._rounding(f"file {number}")
         )
         how = {"method": options.method, "calibration": self._chosen.record()}
         facts = plan_files.facts(plan, "ranges", **how)
-        place = landing.destination("tflite", path, "int8", False, self._threads)
+        place = landing.destination(
+            "tflite", path, "int8", session.ExportOptions(threads=self._threads)
+        )
 
         def make() -> bytes:
-            return engines.own_ranges(self._ready, plan, options)
+            return engines.own_ranges(self._ready, options)
 
         try:
-            report = plan_files.land(place, self._ready, make, plan, facts, options)
+            report = plan_files.land(place, self._ready, make, facts, options)
         except ExportError as error:
             self._refused.append(f"{words(lowered)}: {error}")
             return None

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import landing
 from keras_resnets.export import prepare
@@ -19,7 +18,7 @@ from keras_resnets.export import recipes
 from keras_resnets.export import session
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.recipes import Recipe
-from keras_resnets.export.tflite import convert as tflite
+from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import collected_set
@@ -28,6 +27,7 @@ from keras_resnets.quantization import operators
 from keras_resnets.quantization import plan_files
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import mixed_file
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import LayerBits
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.plan import fingerprint
@@ -94,7 +94,7 @@ class Mix:
     int8_content: bytes
     plan: PrecisionPlan
     _ready: session.Ready
-    _options: engines.Options
+    _options: Options
     _chosen: CalibrationSet
 
     @property
@@ -131,7 +131,12 @@ class Mix:
             ExportError: see `keras_resnets.quantization.quantize`.
         """
         plan_files.check_place(path, overwrite, self.plan)
-        place = landing.destination("tflite", path, "int8", overwrite, threads)
+        place = landing.destination(
+            "tflite",
+            path,
+            "int8",
+            session.ExportOptions(overwrite=overwrite, threads=threads),
+        )
         how = {"method": self._options.method, "calibration": self._chosen.record()}
         facts = {
             **plan_files.facts(self.plan, "ranges", **how),
@@ -139,10 +144,9 @@ class Mix:
             "int8_macs": round(self.share(), 4),
             "held_out": {"float_top1": self.float_top1, **dataclasses.asdict(self.mix)},
         }
-        options = dataclasses.replace(self._options, packed=packed)
-        return plan_files.land(
-            place, self._ready, lambda: self.content, self.plan, facts, options
-        )
+        file = dataclasses.replace(self._options.file, packed=packed)
+        options = dataclasses.replace(self._options, plan=self.plan, file=file)
+        return plan_files.land(place, self._ready, lambda: self.content, facts, options)
 
 
 def find_mix(
@@ -210,7 +214,7 @@ def find_mix(
     recipe = recipes.find(recipe).with_rounding("nearest")
     check_recipe(recipe)
     allowed = choices.check_precisions(precisions)
-    check_choice("io_dtype", io_dtype, tflite.IO_DTYPES)
+    file = FileOptions(io_dtype)
     check_positive_int("threads", threads)
     data = check_data(data, max_drop)
     reference = prepare.inference_model(model)
@@ -221,16 +225,17 @@ def find_mix(
         model, "int8", chosen.images, None, session.ExportOptions(input_size)
     )
     progress = progress or (lambda *words: None)
-    options = engines.Options(
-        method,
-        percentile,
-        io_dtype,
+    options = Options(
+        PrecisionPlan.of(recipe),
+        method=method,
+        percentile=percentile,
         seed=seed,
+        file=file,
         progress=lambda done: progress("ranges", done, len(chosen.images)),
     )
     # First, since it may have something to say against the images.
     judge = Judge(ready, data, max_drop, chosen, progress)
-    base = engines.base(ready, PrecisionPlan.of(recipe), options)
+    base = engines.base(ready, options)
     result = _Search(base, judge, allowed, threads).run(
         chosen.images[:_RANKED], progress
     )

@@ -17,8 +17,7 @@ from keras_resnets.export.tflite import sparse
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.quantization.backends import engines
 from keras_resnets.quantization.backends import kernel_file
-from keras_resnets.quantization.choices import Options
-from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.rounding.kernels import Alternatives
 from keras_resnets.quantization.search import points
@@ -44,8 +43,8 @@ class Edits:
 
     Args:
         ready: a `session.Ready` with a calibration.
-        plan: 8 bits or more in every layer, rounded by the second order.
-        options: of the file.
+        options: of the file, with 8 bits or more in every layer, rounded by the second
+            order.
         kinds: of moves to look at, see `budget.Move`.
         sparsity: of sparse kernels.
 
@@ -56,18 +55,17 @@ class Edits:
     def __init__(
         self,
         ready: Ready,
-        plan: PrecisionPlan,
         options: Options,
         kinds: Collection[str] = ("int4",),
         sparsity: float = 0.0,
     ) -> None:
         self._options, self._kinds = options, kinds
         others = Alternatives(sparsity if "sparse" in kinds else 0.0)
-        self._base = engines.base(ready, plan, options, others)
+        self._base = engines.base(ready, options, others)
         graph = self._base.graph
         labels = {name: label for label, name in graph.names.items()}
         names = kernel_file.editable(self._base.content, graph)
-        raised = plan.fitted(graph.names).precisions
+        raised = options.plan.fitted(graph.names).precisions
         self._raised = {graph.names[label]: x for label, x in raised.items()}
         # By label: (name of the operator, what it can be, by the kind of a move).
         self._others = {
@@ -90,10 +88,10 @@ class Edits:
 
     def size(self, lowered: Lowered) -> int:
         """Bytes of the file as it is written."""
-        content, _ = self._options.storage.store(self.file(lowered))
-        if self._options.packed:
+        content, _ = self._options.file.storage.store(self.file(lowered))
+        if self._options.file.packed:
             content = packing.pack(content)
-        return len(sparse.store(content) if self._options.sparse else content)
+        return len(sparse.store(content) if self._options.file.sparse else content)
 
     def moves(
         self, images: np.ndarray, threads: int, progress: Callable[..., object]
