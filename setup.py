@@ -51,7 +51,7 @@ setuptools.setup(
     package_data={
         "keras_resnets": [
             "py.typed",
-            "deploy/web/*",
+            "deploy/toolchains/web/*",
             "export/tflite/*.csv",
             "images/*.csv",
             "models/*.csv",

@@ -49,7 +49,7 @@ def accelerated(path, images, folder, *flags):
     """The outputs of a file in the accelerator; None where it does not take it."""
     import numpy as np
 
-    from keras_resnets.deploy import gpu_tools
+    from keras_resnets.deploy.toolchains import gpu_tools
 
     np.save(folder / "given.npy", images)
     order = [sys.executable, "-c", RUN, path, folder / "given.npy", folder / "made.npy"]

@@ -9,7 +9,7 @@ import sys
 
 from PIL import Image
 
-from keras_resnets.deploy import chromium
+from keras_resnets.deploy.toolchains import chromium
 
 # Above the images of a data set, which are not ours to publish.
 _WIDTH, _PHONE, _HEIGHT, _GAP = 1000, 360, 1180, 24

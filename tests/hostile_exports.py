@@ -6,7 +6,7 @@ import random
 import shutil
 import struct
 
-from keras_resnets.cli import tables
+from keras_resnets.cli.printing import tables
 from keras_resnets.errors import printable
 from keras_resnets.export import passport
 from keras_resnets.export.compare import inspection

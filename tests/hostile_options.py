@@ -4,7 +4,7 @@ import argparse
 import random
 
 from keras_resnets.cli import main as cli
-from keras_resnets.cli import options
+from keras_resnets.cli.arguments import options
 from keras_resnets.networks.architecture import AXES
 from keras_resnets.training import recipes
 

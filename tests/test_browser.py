@@ -17,10 +17,10 @@ from PIL import Image
 import keras_resnets
 from keras_resnets import deploy
 from keras_resnets.deploy import allowed
-from keras_resnets.deploy import browser
-from keras_resnets.deploy import browser_tools
-from keras_resnets.deploy import chromium
 from keras_resnets.deploy import targets
+from keras_resnets.deploy.toolchains import browser
+from keras_resnets.deploy.toolchains import browser_tools
+from keras_resnets.deploy.toolchains import chromium
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import labels
 from keras_resnets.images import loading

@@ -169,8 +169,8 @@ def test_the_command_takes_a_network_that_is_no_variant(tmp_path, monkeypatch, c
 
 
 def test_predict_says_none_of_these(monkeypatch, capsys):
-    from keras_resnets.cli import output
-    from keras_resnets.cli import predict
+    from keras_resnets.cli.commands import predict
+    from keras_resnets.cli.printing import output
 
     kept = []
     monkeypatch.setattr(output, "add", lambda name, facts: kept.append(facts))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_resnets import InvalidArgument
-from keras_resnets.cli import compare
+from keras_resnets.cli.commands import compare
 from keras_resnets.images import calibration
 from keras_resnets.images import evaluation
 from keras_resnets.images import files as image_files

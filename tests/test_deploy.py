@@ -23,10 +23,10 @@ from keras_resnets import deploy
 from keras_resnets.deploy import agreement
 from keras_resnets.deploy import allowed
 from keras_resnets.deploy import asked as asking
-from keras_resnets.deploy import own_runtime
 from keras_resnets.deploy import row as rows
 from keras_resnets.deploy.asked import Asked
 from keras_resnets.deploy.targets import TARGETS
+from keras_resnets.deploy.toolchains import own_runtime
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.labels import class_names
@@ -132,7 +132,7 @@ def test_a_target_twice_is_one():
     [("262144", 262144), ("256kB", 256000), ("256KiB", 262144), ("1.5MB", 1500000)],
 )
 def test_sizes(text, size):
-    from keras_resnets.cli.options import byte_count
+    from keras_resnets.cli.arguments.options import byte_count
 
     assert byte_count(text) == size
 

@@ -13,12 +13,12 @@ from quantized import cifar
 
 import keras_resnets
 from keras_resnets.deploy import allowed
-from keras_resnets.deploy import core_ml
 from keras_resnets.deploy import deploy
-from keras_resnets.deploy import edge_tpu
-from keras_resnets.deploy import foreign
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.toolchains import core_ml
+from keras_resnets.deploy.toolchains import edge_tpu
+from keras_resnets.deploy.toolchains import foreign
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import file_editor

@@ -14,14 +14,14 @@ from commands import refused
 from helpers import small_model
 
 from keras_resnets import deploy
-from keras_resnets.cli import deploy as command
+from keras_resnets.cli.commands import deploy as command
 from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import destination
 from keras_resnets.deploy import folder as folders
-from keras_resnets.deploy import gpu_tools
 from keras_resnets.deploy import row as rows
 from keras_resnets.deploy import targets
 from keras_resnets.deploy import variables
+from keras_resnets.deploy.toolchains import gpu_tools
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.images.preprocessing import Preprocessing

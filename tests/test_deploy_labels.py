@@ -181,9 +181,9 @@ int main() {
 
 @pytest.mark.costly
 def test_the_page_shows_every_label_that_reaches_its_threshold(trained, tmp_path):
-    from keras_resnets.deploy import browser
-    from keras_resnets.deploy import browser_tools
-    from keras_resnets.deploy import chromium
+    from keras_resnets.deploy.toolchains import browser
+    from keras_resnets.deploy.toolchains import browser_tools
+    from keras_resnets.deploy.toolchains import chromium
 
     model, images = trained
     made = deployed(trained, "browser-onnx", tmp_path / "out", recipe="float32")
@@ -254,7 +254,7 @@ def test_thresholds():
 
 @pytest.mark.costly
 def test_another_label_than_predicts_is_refused(trained, tmp_path, monkeypatch):
-    from keras_resnets.deploy import own_runtime
+    from keras_resnets.deploy.toolchains import own_runtime
 
     prove = own_runtime.prove
 

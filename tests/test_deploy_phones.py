@@ -11,8 +11,8 @@ from quantized import cifar
 import keras_resnets
 from keras_resnets.deploy import allowed
 from keras_resnets.deploy import deploy
-from keras_resnets.deploy import gpu_tools
 from keras_resnets.deploy import targets
+from keras_resnets.deploy.toolchains import gpu_tools
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import runner as tflite_runner

@@ -14,7 +14,7 @@ from quantized import cifar
 
 import keras_resnets
 from keras_resnets import quantization
-from keras_resnets.cli import options
+from keras_resnets.cli.arguments import options
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.quantization.search import points

@@ -15,8 +15,8 @@ from conftest import ROOT
 
 import keras_resnets
 from keras_resnets.cli import main as cli
-from keras_resnets.cli import options
-from keras_resnets.cli import parsing
+from keras_resnets.cli.arguments import options
+from keras_resnets.cli.arguments import parsing
 from keras_resnets.graph import provenance
 from keras_resnets.weights import metadata
 
@@ -112,7 +112,7 @@ def test_one_command_imports_no_other():
     done = subprocess.run(
         [shutil.which("python"), "-c", code], capture_output=True, text=True, check=True
     )
-    assert "cli.show" in done.stdout and "cli.train" not in done.stdout
+    assert "commands.show" in done.stdout and "commands.train" not in done.stdout
 
 
 def facts(*words, capsys, code=0):

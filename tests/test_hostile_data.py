@@ -505,7 +505,7 @@ def _pool_threads(most, others):
 
 
 def test_class_names_that_a_terminal_would_obey():
-    from keras_resnets.cli import reports
+    from keras_resnets.cli.printing import reports
 
     names = ["\x1b[2Ja", "b\n", "c\udcff" + "d" * 5000]
     shown = reports.likeliest(np.array([0.5, 0.3, 0.2]), "e\x1b\udcff", names)

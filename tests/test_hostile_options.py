@@ -9,8 +9,8 @@ import pytest
 
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
-from keras_resnets.cli import axis_options
 from keras_resnets.cli import main as cli
+from keras_resnets.cli.arguments import axis_options
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import AXES
@@ -31,7 +31,7 @@ def stubbed(monkeypatch):
     def began(*arguments, **options):
         raise Began
 
-    from keras_resnets.cli import network
+    from keras_resnets.cli.arguments import network
 
     for module in ("models.creation.create_model", "models.creation.create_described"):
         monkeypatch.setattr(f"keras_resnets.{module}", began)

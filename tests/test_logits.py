@@ -15,8 +15,8 @@ import keras_resnets
 from keras_resnets import ExportError
 from keras_resnets import InvalidArgument
 from keras_resnets import quantization
-from keras_resnets.cli import reports
-from keras_resnets.cli import tables
+from keras_resnets.cli.printing import reports
+from keras_resnets.cli.printing import tables
 from keras_resnets.export import parity
 from keras_resnets.export import random_weights
 from keras_resnets.export import signature

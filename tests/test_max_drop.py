@@ -28,7 +28,7 @@ from quantized import rounded_model
 
 import keras_resnets
 from keras_resnets import quantization
-from keras_resnets.cli import search
+from keras_resnets.cli.commands import search
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity

@@ -17,7 +17,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import quantization
-from keras_resnets.deploy import mediapipe_worker
+from keras_resnets.deploy.workers import mediapipe_worker
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import to_tflite
 from keras_resnets.export.tflite import metadata

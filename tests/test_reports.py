@@ -13,10 +13,10 @@ from commands import run
 
 import keras_resnets
 from keras_resnets import reports
-from keras_resnets.cli import page as cli_page
-from keras_resnets.cli import page_compare
-from keras_resnets.cli import page_training
-from keras_resnets.deploy import chromium
+from keras_resnets.cli.pages import page as cli_page
+from keras_resnets.cli.pages import page_compare
+from keras_resnets.cli.pages import page_training
+from keras_resnets.deploy.toolchains import chromium
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.compare import benchmark
 from keras_resnets.reports import charts

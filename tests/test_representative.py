@@ -18,9 +18,9 @@ import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import quantization
 from keras_resnets import tfmot
-from keras_resnets.cli import calibration as command_calibration
-from keras_resnets.cli import options
-from keras_resnets.cli import parsing
+from keras_resnets.cli.arguments import calibration as command_calibration
+from keras_resnets.cli.arguments import options
+from keras_resnets.cli.arguments import parsing
 from keras_resnets.export import random_weights
 from keras_resnets.export import session
 from keras_resnets.export import to_onnx

@@ -394,6 +394,33 @@ def test_floors():
         assert all(floor[target] <= floor[room] for target in targets), room
 
 
+# The order of the rooms within a package, from the top.
+ORDER_OF_CLI = ("main", "commands", "arguments", "pages", "printing")
+ORDER_OF_DEPLOY = ("toolchains", "", "workers")
+LARGEST_FOLDER = 25
+
+
+@pytest.mark.parametrize(
+    "package, order", [("cli", ORDER_OF_CLI), ("deploy", ORDER_OF_DEPLOY)]
+)
+def test_rooms_within_a_package_point_one_way(package, order):
+    def rank(path):
+        room = path.relative_to(PACKAGE / package).parts[0].removesuffix(".py")
+        return order.index(room if room in order else "")
+
+    files = [x for x in (PACKAGE / package).rglob("*.py") if x.name != "__init__.py"]
+    for path in files:
+        for target in imports_of(path):
+            if target in files:
+                assert rank(path) <= rank(target), f"{path.name} imports {target.name}"
+
+
+def test_no_folder_has_more_than_25_modules():
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    sizes = {str(x.relative_to(PACKAGE)): len(list(x.glob("*.py"))) for x in folders}
+    assert not {name: n for name, n in sizes.items() if n > LARGEST_FOLDER}
+
+
 def imports_of(path):
     """The files of the package that one imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -16,8 +16,8 @@ from commands import run
 
 import keras_resnets
 from keras_resnets.cli import main as cli
-from keras_resnets.cli import output
-from keras_resnets.cli import training_output
+from keras_resnets.cli.commands import training_output
+from keras_resnets.cli.printing import output
 from keras_resnets.graph import provenance
 from keras_resnets.system import progress
 from keras_resnets.system import text_table

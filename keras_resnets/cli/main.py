@@ -9,8 +9,8 @@ import traceback
 import typing
 from collections.abc import Sequence
 
-from keras_resnets.cli import output
-from keras_resnets.cli import parsing
+from keras_resnets.cli.arguments import parsing
+from keras_resnets.cli.printing import output
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
@@ -22,7 +22,7 @@ from keras_resnets.system import interrupts
 from keras_resnets.system import streams
 from keras_resnets.version import __version__
 
-# Task -> command -> (its module in this package, its summary).
+# Task -> command -> (its module in `commands`, its summary).
 TASKS = {
     "choose a network": {
         "list": ("show", "list the variants with their figures"),
@@ -186,7 +186,7 @@ def _parser(prog: str, first: Sequence[str] | None = None) -> parsing.Parser:
     only = first[0] if first and first[0] in COMMANDS else None
     modules = [] if names_no_command else [COMMANDS[only][0]] if only else _modules()
     for name in modules:
-        importlib.import_module(f"keras_resnets.cli.{name}").add_to(
+        importlib.import_module(f"keras_resnets.cli.commands.{name}").add_to(
             _Described(commands)
         )
     return parser

@@ -12,6 +12,11 @@ from keras_resnets.deploy import variables
 from keras_resnets.export.formats import FORMATS
 
 
+def module_of(name: str) -> Any:
+    """Returns a module of `toolchains`, imported."""
+    return importlib.import_module(f"keras_resnets.deploy.toolchains.{name}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
     """A device or runtime, and the requirements of its files.
@@ -108,7 +113,9 @@ class Target:
         """The imported module of the toolchain; None if there is none."""
         if self.toolchain is None:
             return None
-        return importlib.import_module(f"keras_resnets.deploy.{self.toolchain}")
+        return importlib.import_module(
+            f"keras_resnets.deploy.toolchains.{self.toolchain}"
+        )
 
     def unwritable(self) -> str | None:
         """Returns why the file cannot be exported here and what to install, or None."""
@@ -129,7 +136,9 @@ class Target:
         if reason := self.unwritable():
             return reason
         if self.tools is not None:
-            tools = importlib.import_module(f"keras_resnets.deploy.{self.tools}")
+            tools = importlib.import_module(
+                f"keras_resnets.deploy.toolchains.{self.tools}"
+            )
             lacking = tools.missing(self.name)
             return lacking and f"{self.name} is proven by {lacking}"
         if (

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
+from keras_resnets.deploy.row import module_of
 from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -288,8 +288,7 @@ def _fill(
         "proven": proof is not None,
     }
     if job.target.checks is not None:
-        checks = importlib.import_module(f"keras_resnets.deploy.{job.target.checks}")
-        facts |= checks.check(job, exported)
+        facts |= module_of(job.target.checks).check(job, exported)
     if proof is None:
         facts |= {"reason": reason, "compared": 0, "agreement": None}
     else:

@@ -1,7 +1,7 @@
 """The table of deployment targets.
 
-To add a target, add a row here and, if its toolchain is new, one module, which
-`Target.toolchain` names and which is imported on use. The module must have
+To add a target, add a row here and, if its toolchain is new, one module in `toolchains`,
+which `Target.toolchain` names and which is imported on use. The module must have
     prove(job) -> job.Proof     runs the file of `job.export()` in the target's own runtime
                                 on `job.file_inputs(exported)`; raises `ExportError` if the
                                 target cannot run it, with the operators' names and what to

@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_resnets.cli import main as cli
-from keras_resnets.cli import options
+from keras_resnets.cli.arguments import options
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "commands.md"
 BEGIN, END = "<!-- begin: python tests/data/make_commands_page.py -->\n", "<!-- end -->"

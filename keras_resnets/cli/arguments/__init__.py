@@ -1,0 +1,1 @@
+"""The arguments of several commands, their checks, and what they select."""

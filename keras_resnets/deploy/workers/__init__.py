@@ -1,0 +1,1 @@
+"""Programs that run in the environment or process of a toolchain."""
