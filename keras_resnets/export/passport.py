@@ -174,7 +174,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if content["sha256"] != sha256(path):
         raise InvalidArgument(
             f"{place} is the passport of another file: the sha256 differs; delete "
-            f"it if {path.name} is the file that you want"
+            f"it if {pathlib.Path(path).name} is the file that you want"
         )
     return content
 

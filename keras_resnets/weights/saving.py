@@ -74,7 +74,7 @@ def save(
         else:
             metadata.write_weights(model, temporary, record)
         sidecars.remove_passport(place)
-    return layout and layout.name
+    return None if layout is None else layout.name
 
 
 def _torch_layout(
