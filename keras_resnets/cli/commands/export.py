@@ -378,7 +378,7 @@ def _export(asked: Options) -> None:
             model, source, asked, None if chosen is None else chosen.images
         )
         output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
-        data = quantize.labelled(asked.evaluate, model, asked.seed)
+        data = quantize.labelled(asked.evaluate, model)
         exported = network.with_heatmap(model) if asked.heatmap else model
         report = _make(asked, exported, path, images, chosen)
         network.say_export(report, "calibration" if chosen else "synthetic")

@@ -161,7 +161,7 @@ def _qat(asked: Options) -> None:
         tflite.check_output(path, asked.overwrite)
         plan_files.check_place(path, asked.overwrite, asked.precision_plan)
         model, _, _ = network.build_one_class(asked, "qat")
-        data = quantize.labelled(asked.evaluate, model, asked.seed)
+        data = quantize.labelled(asked.evaluate, model)
         make = _natively if asked.engine == "native" else _by_tfmot
         report = make(asked, model, path)
         network.say_export(report, "training")

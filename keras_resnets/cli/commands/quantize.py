@@ -340,7 +340,7 @@ def _quantize(asked: Options) -> None:
         path = asked.path()
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build(asked)
-        data = labelled(asked.evaluate, model, asked.seed)
+        data = labelled(asked.evaluate, model)
         chosen = None
         if asked.is_calibrated:
             chosen = calibration.choose(asked, model, fewest=1)
@@ -367,6 +367,6 @@ def progress_of(chosen: "CalibrationSet | None") -> "Iterator[ProgressBar]":
         yield bar
 
 
-def labelled(source: str | None, model: "keras.Model", seed: int) -> "Labelled | None":
+def labelled(source: str | None, model: "keras.Model") -> "Labelled | None":
     """Opens the labelled images of `--evaluate`; None without the option."""
-    return None if source is None else network.open_labelled(source, model, seed=seed)
+    return None if source is None else network.open_labelled(source, model)

@@ -226,7 +226,7 @@ def _search(asked: Options) -> None:
             return
         tflite.check_output(path, asked.overwrite)
         model, _, _ = network.build_one_class(asked, "search")
-        data = quantize.labelled(asked.evaluate, model, asked.seed)
+        data = quantize.labelled(asked.evaluate, model)
         chosen = calibration.choose(asked, model)
         mix = _find(asked, model, chosen, _hold_out(asked, model, chosen))
         output.keep(mix=mix)
@@ -258,7 +258,7 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
     folder = pathlib.Path(asked.front or bare.with_name(f"{bare.name}_front"))
     files.check_folder(folder, points.OWN, asked.overwrite)
     model, _, _ = network.build_one_class(asked, "search")
-    data = quantize.labelled(asked.evaluate, model, asked.seed)
+    data = quantize.labelled(asked.evaluate, model)
     chosen = calibration.choose(asked, model)
     held_out = _hold_out(asked, model, chosen)
     seconds, ratio = asked.max_latency or (None, None)

@@ -13,6 +13,7 @@ from keras_resnets.cli.printing import output
 from keras_resnets.export import recipes
 from keras_resnets.quantization import choices
 from keras_resnets.system.quiet import native_logs_hidden
+from keras_resnets.system.text_table import text_table
 
 # Recipes that can quantize a single layer: the trainable ones.
 _RECIPES = tuple(name for name, row in recipes.RECIPES.items() if row.trainable)
@@ -86,5 +87,5 @@ def _sensitivity(asked: Options) -> None:
                 asked.rounding,
             )
         output.keep(layers=costs)
-        say(tables.sensitivity_table(costs))
+        say(text_table(tables.COST_HEAD, tables.cost_rows(costs)))
         page_layers.sensitivity(costs)

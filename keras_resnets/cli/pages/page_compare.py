@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_parts
+from keras_resnets.cli.printing import tables
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -98,11 +99,8 @@ def losses(layer_losses: "Sequence[LayerLoss]") -> None:
     from keras_resnets.reports import charts
 
     rows = [(loss.name, max(loss.lost, 0.0), "") for loss in layer_losses]
-    table = Table(
-        ("layer", "SQNR (dB)", "lost (dB)"),
-        [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in layer_losses],
-        "Signal to quantization noise of each layer",
-    )
+    caption = "Signal to quantization noise of each layer"
+    table = Table(tables.LOSS_HEAD, tables.loss_rows(layer_losses), caption)
     page.add_section(
         "Error of each layer of the integer file",
         charts.layers(rows, "Loss of each layer in dB", log=False),

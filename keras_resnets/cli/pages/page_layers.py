@@ -34,16 +34,14 @@ def sensitivity(costs: "Sequence[LayerCost]") -> None:
         page_parts.percent(worst.agreement), "agreement if only it is quantized"
     )
     page.add_tile(f"{len(costs):,}", "layers and parts measured")
-    rows = [
-        (cost.name, cost.part, f"{cost.rmse:.4f}", page_parts.percent(cost.agreement))
-        for cost in costs
-    ]
-    head = ("layer", "part", "logit RMSE", "agreement")
+    rows = tables.cost_rows(costs)
     drawn = [(cost.name, cost.rmse, cost.part) for cost in costs]
     page.add_section(
         "Error of each layer",
         charts.layers(drawn, f"{_COST[0].upper()}{_COST[1:]}"),
-        Details("All layers", (Table(head, rows, "The largest error first"),)),
+        Details(
+            "All layers", (Table(tables.COST_HEAD, rows, "The largest error first"),)
+        ),
     )
 
 

@@ -286,11 +286,18 @@ def _agreements(parity: "Parity") -> tuple[tuple[str, str, str], ...]:
     return (("top-1 agreement", "top1", ".2%"), ("top-5 agreement", "top5", ".2%"))
 
 
+LOSS_HEAD = ("layer", "SQNR (dB)", "lost (dB)")
+
+
+def loss_rows(losses: "Sequence[LayerLoss]") -> list[tuple[str, ...]]:
+    """Returns the cells of `LOSS_HEAD` for each layer of an integer file."""
+    return [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
+
+
 def loss_table(losses: "Sequence[LayerLoss]") -> str:
     """Returns a table of the layers of an integer file, with the loss of each."""
-    rows = [(loss.name, f"{loss.sqnr:.1f}", f"{loss.lost:.1f}") for loss in losses]
     most = max(losses, key=lambda loss: loss.lost)
-    table = text_table(("layer", "SQNR in dB", "lost"), rows)
+    table = text_table(LOSS_HEAD, loss_rows(losses))
     return f"{table}\n{printable(most.name)} loses most: {most.lost:.1f} dB"
 
 
@@ -322,13 +329,15 @@ def timing_table(timings: "Sequence[Timing]") -> str:
     return text_table(headers, rows)
 
 
-def sensitivity_table(costs: "Sequence[LayerCost]") -> str:
-    """Returns a table of layers that were quantized alone, the costliest first."""
-    rows = [
+COST_HEAD = ("layer", "part", "logit RMSE", "agreement")
+
+
+def cost_rows(costs: "Sequence[LayerCost]") -> list[tuple[str, ...]]:
+    """Returns the cells of `COST_HEAD` for layers that were quantized alone."""
+    return [
         (cost.name, cost.part, f"{cost.rmse:.4f}", f"{cost.agreement:.1%}")
         for cost in costs
     ]
-    return text_table(("layer", "part", "logit RMSE", "agreement"), rows)
 
 
 MIX_HEAD = ("layer", "kind", "precision", "MACs", "weights alone", "output alone")
