@@ -16,7 +16,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import deploy
-from keras_resnets.deploy import allowed
+from keras_resnets.deploy import option_checks
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.toolchains import browser
 from keras_resnets.deploy.toolchains import browser_tools
@@ -108,7 +108,7 @@ process.stdout.write(JSON.stringify(Array.from(
 @pytest.mark.parametrize("io_dtype", ["int8"])
 def test_litert_js_has_no_int8(io_dtype):
     with pytest.raises(InvalidArgument, match="io_dtype of browser-litert.*float32"):
-        allowed.check_io(targets.find("browser-litert"), targets.INT8, io_dtype)
+        option_checks.check_io(targets.find("browser-litert"), targets.INT8, io_dtype)
 
 
 def test_what_is_missing_is_told(monkeypatch, tmp_path):

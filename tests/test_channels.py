@@ -15,7 +15,7 @@ from keras_resnets.images import evaluation
 from keras_resnets.images.channels import Sums
 from keras_resnets.images.datasets.sources import open_dataset
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.training import measured
+from keras_resnets.training import channel_statistics
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
 from keras_resnets.training.recipes import get_recipe
@@ -199,8 +199,8 @@ def test_batches_are_of_mean_0_and_deviation_1(tmp_path, channels, source):
     assert data.train.images.channels == channels
     known = Preprocessing("cifar", (20, 20)).with_channels(channels)
     with pytest.warns(UserWarning, match=f"the {channels} channels? were measured"):
-        wanted = measured.fitted(known, data)
-    assert measured.fitted(wanted, data) == wanted
+        wanted = channel_statistics.fitted(known, data)
+    assert channel_statistics.fitted(wanted, data) == wanted
     for crop in ("centre", "pad", "inception"):
         train = batches(
             data.train,
@@ -328,7 +328,7 @@ def test_what_changes_colours_is_left_out_of_the_recipe(tmp_path):
     recipe = get_recipe("cifar_cosine").replace(lighting=0.1)
     wanted = Preprocessing("raw", (32, 32), mean=(1.0,) * 4, std=(1.0,) * 4)
     with pytest.warns(UserWarning, match="lighting of the recipe require RGB"):
-        left = measured.without_colours(recipe, wanted, data)
+        left = channel_statistics.without_colours(recipe, wanted, data)
     assert left.augmentation.lighting == 0 and left.augmentation.crop == "pad"
 
 

@@ -21,12 +21,12 @@ from PIL import Image
 
 from keras_resnets import deploy
 from keras_resnets.deploy import agreement
-from keras_resnets.deploy import allowed
-from keras_resnets.deploy import asked as asking
-from keras_resnets.deploy import row as rows
-from keras_resnets.deploy.asked import Asked
+from keras_resnets.deploy import option_checks
+from keras_resnets.deploy import options as asking
+from keras_resnets.deploy import target as rows
+from keras_resnets.deploy.options import Asked
 from keras_resnets.deploy.targets import TARGETS
-from keras_resnets.deploy.toolchains import own_runtime
+from keras_resnets.deploy.toolchains import local_runtime
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.labels import class_names
@@ -58,11 +58,11 @@ def test_a_row_is_whole(target):
     assert re.fullmatch(r"[a-z0-9-]+", target.name) and target.title and target.proof
     assert (target.module is None) or target.install
     for recipe in target.recipes:
-        assert allowed.check_recipe(target, recipe) == recipe
+        assert option_checks.check_recipe(target, recipe) == recipe
         assert recipe not in target.refused
     for recipe in target.refused:
         with pytest.raises(InvalidArgument, match=re.escape(target.refused[recipe])):
-            allowed.check_recipe(target, recipe)
+            option_checks.check_recipe(target, recipe)
     spec = Asked().spec(target)
     assert spec.recipe == target.recipes[0] and spec.format == target.format
     if target.toolchain is None:
@@ -312,14 +312,14 @@ def test_a_folder_that_stands_is_not_replaced_unasked(deployed):
 def test_nothing_is_written_for_a_target_that_answers_otherwise(
     tmp_path, monkeypatch, existed
 ):
-    real = own_runtime.prove
+    real = local_runtime.prove
 
     def other(job):
         proof = real(job)
         proof.outputs[0] = proof.outputs[0][::-1]
         return proof
 
-    monkeypatch.setattr(own_runtime, "prove", other)
+    monkeypatch.setattr(local_runtime, "prove", other)
     folder = tmp_path / "out"
     if existed:
         folder.mkdir()

@@ -20,8 +20,8 @@ from helpers import small_model
 from keras_resnets import deploy
 from keras_resnets import quantization
 from keras_resnets.deploy import session
-from keras_resnets.deploy.asked import Asked
 from keras_resnets.deploy.job import Workshop
+from keras_resnets.deploy.options import Asked
 from keras_resnets.deploy.targets import TARGETS
 from keras_resnets.deploy.toolchains import c_files
 from keras_resnets.deploy.toolchains import ethos_u

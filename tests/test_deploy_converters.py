@@ -12,13 +12,13 @@ from helpers import small_model
 from quantized import cifar
 
 import keras_resnets
-from keras_resnets.deploy import allowed
 from keras_resnets.deploy import deploy
+from keras_resnets.deploy import option_checks
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.toolchains import core_ml
 from keras_resnets.deploy.toolchains import edge_tpu
-from keras_resnets.deploy.toolchains import foreign
+from keras_resnets.deploy.toolchains import other_python
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.tflite import file_editor
@@ -105,7 +105,7 @@ def test_core_ml_of_another_network_is_refused(change, words):
 def test_pixels_are_refused_where_the_toolchain_has_none():
     for name in ("esp32", "rockchip", "coreml"):
         with pytest.raises(InvalidArgument, match="--include-preprocessing"):
-            allowed.check_pixels(targets.find(name), "float32")
+            option_checks.check_pixels(targets.find(name), "float32")
 
 
 def test_a_worker_that_fails_is_told_in_a_line(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_worker_that_fails_is_told_in_a_line(tmp_path, monkeypatch):
     job = Job(targets.find("esp32"), spec, workshop, tmp_path, np.zeros(1), ())
     words = "ESP-PPQ failed on the float32 file of a: no such operator: Foo; nothing"
     with pytest.raises(ExportError, match=words):
-        foreign.run(job, worker, (), tmp_path, 60)
+        other_python.run(job, worker, (), tmp_path, 60)
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from helpers import small_model
 
 from keras_resnets import deploy
 from keras_resnets.cli.commands import deploy as command
-from keras_resnets.deploy import asked as asking
 from keras_resnets.deploy import destination
+from keras_resnets.deploy import environment
 from keras_resnets.deploy import folder as folders
-from keras_resnets.deploy import row as rows
+from keras_resnets.deploy import options as asking
+from keras_resnets.deploy import target as rows
 from keras_resnets.deploy import targets
-from keras_resnets.deploy import variables
 from keras_resnets.deploy.toolchains import gpu_tools
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
@@ -79,7 +79,7 @@ def test_a_python_is_named_by_its_whole_path(tmp_path, monkeypatch):
     os.symlink("python", "link")
     monkeypatch.setenv(VARIABLE, "./link")
     assert ANDROID.missing() is None
-    assert variables.python(VARIABLE) == str(tmp_path / "link")
+    assert environment.python(VARIABLE) == str(tmp_path / "link")
 
 
 def test_a_variable_that_names_no_arm64_python(tmp_path, monkeypatch):

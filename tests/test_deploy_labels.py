@@ -254,16 +254,16 @@ def test_thresholds():
 
 @pytest.mark.costly
 def test_another_label_than_predicts_is_refused(trained, tmp_path, monkeypatch):
-    from keras_resnets.deploy.toolchains import own_runtime
+    from keras_resnets.deploy.toolchains import local_runtime
 
-    prove = own_runtime.prove
+    prove = local_runtime.prove
 
     def other(job):
         proof = prove(job)
         proof.outputs[:, 0] = 1 - proof.outputs[:, 0]
         return proof
 
-    monkeypatch.setattr(own_runtime, "prove", other)
+    monkeypatch.setattr(local_runtime, "prove", other)
     with pytest.raises(ExportError, match="within one rounding step"):
         deployed(trained, "linux-x86", tmp_path / "out", recipe="float32")
     assert not (tmp_path / "out").exists()

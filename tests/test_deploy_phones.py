@@ -9,8 +9,8 @@ from quantized import TRAINED
 from quantized import cifar
 
 import keras_resnets
-from keras_resnets.deploy import allowed
 from keras_resnets.deploy import deploy
+from keras_resnets.deploy import option_checks
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.toolchains import gpu_tools
 from keras_resnets.errors import ExportError
@@ -33,7 +33,9 @@ GPU, ANDROID = targets.find("gpu"), targets.find("android")
 def test_refused(name, recipe, io_dtype, words):
     target = targets.find(name)
     with pytest.raises(InvalidArgument, match=words):
-        allowed.check_io(target, allowed.check_recipe(target, recipe), io_dtype)
+        option_checks.check_io(
+            target, option_checks.check_recipe(target, recipe), io_dtype
+        )
 
 
 def test_what_is_missing_is_told(monkeypatch, tmp_path):

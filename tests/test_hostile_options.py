@@ -10,7 +10,7 @@ import pytest
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
 from keras_resnets.cli import main as cli
-from keras_resnets.cli.arguments import axis_options
+from keras_resnets.cli.arguments import axis_values
 from keras_resnets.models import registry
 from keras_resnets.networks import variants
 from keras_resnets.networks.architecture import AXES
@@ -139,8 +139,8 @@ def test_values_of_recipes_in_python(name):
 @pytest.mark.parametrize("word", ["false", "False", "no", "NO", "off", "0"])
 def test_no_is_no(word, capsys):
 
-    assert axis_options.axes_of([f"stem_bn={word}"]) == {"stem_bn": False}
-    found = axis_options.axes_of(
+    assert axis_values.axes_of([f"stem_bn={word}"]) == {"stem_bn": False}
+    found = axis_values.axes_of(
         [f"zero_init_residual={word}", f"residual={word},yes,1,on"]
     )
     assert found == {

@@ -10,7 +10,7 @@ from integer_files import check_close
 from integer_files import integers
 
 from keras_resnets import quantization
-from keras_resnets.deploy import allowed
+from keras_resnets.deploy import option_checks
 from keras_resnets.deploy import targets
 from keras_resnets.export import passport
 from keras_resnets.export import to_tflite
@@ -121,7 +121,9 @@ def test_file(tmp_path):
 def test_targets_refuse_it():
     """No row has been run with int2; deploy names what the row takes."""
     for row in targets.TARGETS.values():
-        refusal(lambda row=row: allowed.check_recipe(row, RECIPE), row.name, RECIPE)
+        refusal(
+            lambda row=row: option_checks.check_recipe(row, RECIPE), row.name, RECIPE
+        )
 
 
 def test_plan_with_2_bits_is_read_back():

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from keras_resnets.deploy.row import Target
+from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.io import files
 

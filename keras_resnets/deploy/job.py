@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_resnets import export
 from keras_resnets import quantization
-from keras_resnets.deploy.asked import Spec
-from keras_resnets.deploy.row import Target
+from keras_resnets.deploy.options import Spec
+from keras_resnets.deploy.target import Target
 from keras_resnets.deploy.targets import FLOAT32
 from keras_resnets.export import passport
 from keras_resnets.export import session

@@ -16,13 +16,13 @@ from keras_resnets.deploy import agreement
 from keras_resnets.deploy import destination
 from keras_resnets.deploy import folder as folders
 from keras_resnets.deploy import reference
-from keras_resnets.deploy.asked import Asked
-from keras_resnets.deploy.asked import find_all
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
-from keras_resnets.deploy.row import module_of
+from keras_resnets.deploy.options import Asked
+from keras_resnets.deploy.options import find_all
+from keras_resnets.deploy.target import module_of
 from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument

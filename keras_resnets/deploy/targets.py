@@ -16,7 +16,7 @@ heavy.
 
 from typing import Any
 
-from keras_resnets.deploy.row import Target
+from keras_resnets.deploy.target import Target
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES
 
@@ -99,7 +99,7 @@ _ALL = (
         recipes=_RECIPES,
         storages=STORAGES,
         photos=True,
-        toolchain="own_runtime",
+        toolchain="local_runtime",
         proof="LiteRT with XNNPACK, here",
     ),
     Target(
@@ -170,7 +170,7 @@ _ALL = (
         format="onnx",
         recipes=(FLOAT32,),
         export=(("layout", "nchw"),),
-        toolchain="own_quantizer",
+        toolchain="chip_quantizer",
         proof="ESP-PPQ (esp-ppq), which quantizes model.onnx and simulates the result",
         takes="ESP-PPQ",
         variable="KERAS_RESNETS_ESP_PYTHON",
@@ -192,7 +192,7 @@ _ALL = (
         format="onnx",
         recipes=(FLOAT32,),
         export=(("layout", "nchw"),),
-        toolchain="own_quantizer",
+        toolchain="chip_quantizer",
         proof="the simulator of rknn-toolkit2, which quantizes model.onnx",
         takes="rknn-toolkit2",
         variable="KERAS_RESNETS_RKNN_PYTHON",
@@ -238,7 +238,7 @@ _ALL = (
         format="onnx",
         recipes=(FLOAT32, "float16", INT8),
         batch="dynamic",
-        toolchain="own_runtime",
+        toolchain="local_runtime",
         proof="ONNX Runtime, here",
         module="onnxruntime",
         install='pip install "keras-resnets[onnx]"',
@@ -249,7 +249,7 @@ _ALL = (
         format="saved_model",
         recipes=(FLOAT32,),
         batch="dynamic",
-        toolchain="own_runtime",
+        toolchain="local_runtime",
         proof="TensorFlow, here",
         files=("saved_model/*", "saved_model/variables/*", "saved_model/assets/*"),
     ),

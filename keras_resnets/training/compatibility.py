@@ -164,7 +164,7 @@ def preprocessing_for(
     """Returns the `Preprocessing` of a training: the requested one, else the model's.
 
     A model with a layer that scales pixel values takes raw pixels. A model with one
-    channel gets grey images; for other numbers of channels see `measured.fitted`.
+    channel gets grey images; for other numbers of channels see `channel_statistics.fitted`.
 
     Raises:
         InvalidArgument: a model without preprocessing, a `Preprocessing` of another size,

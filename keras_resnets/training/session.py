@@ -33,11 +33,11 @@ from keras_resnets.images.labels import MULTI_LABEL
 from keras_resnets.system import interrupts
 from keras_resnets.training import balance
 from keras_resnets.training import best_weights
+from keras_resnets.training import channel_statistics
 from keras_resnets.training import compatibility
 from keras_resnets.training import devices
 from keras_resnets.training import heads
 from keras_resnets.training import loop
-from keras_resnets.training import measured
 from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
@@ -176,8 +176,8 @@ def train(
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed, None, multi_label, fit.channels)
     compatibility.check_classes(model, data)
-    preprocessing = fit if preprocessing else measured.fitted(fit, data)
-    recipe = measured.without_colours(recipe, preprocessing, data)
+    preprocessing = fit if preprocessing else channel_statistics.fitted(fit, data)
+    recipe = channel_statistics.without_colours(recipe, preprocessing, data)
     weights = _class_weights(class_weight, sampler, data)
     trained_head = heads.is_trained(model, data.classes)
     for note in _notes_of(model, data, recipe):

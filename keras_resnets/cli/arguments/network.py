@@ -8,17 +8,17 @@ import warnings
 from collections.abc import Iterable
 from collections.abc import Mapping
 
-from keras_resnets.cli.arguments import axis_options
+from keras_resnets.cli.arguments import axis_values
 from keras_resnets.cli.arguments import channels
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import keras_file
+from keras_resnets.cli.arguments import mode_and_labels
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import options
-from keras_resnets.cli.arguments import own_model
 from keras_resnets.cli.arguments import parsing
-from keras_resnets.cli.arguments import unrecorded
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_parts
-from keras_resnets.cli.printing import kinds
 from keras_resnets.cli.printing import output
+from keras_resnets.cli.printing import output_kinds
 from keras_resnets.cli.printing.output import say
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
@@ -57,10 +57,10 @@ class Network:
         model: name of the variant, or path of a `.keras` file.
         weights: see `WEIGHTS`; None for random values.
         classes: number of classes; None for that of the weights, or the variant's.
-        input_size: image size as text; see `axis_options.size_of`.
-        set: changes of the architecture as text; see `axis_options.axes_of`.
+        input_size: image size as text; see `axis_values.size_of`.
+        set: changes of the architecture as text; see `axis_values.axes_of`.
         channels: channels of the images; None for those of the weights, or 3.
-        mode, labels: what a file may not record; see `unrecorded`.
+        mode, labels: what a file may not record; see `mode_and_labels`.
 
     Raises:
         InvalidArgument: the variant is unknown, or does not allow the changes.
@@ -77,15 +77,15 @@ class Network:
 
     def __post_init__(self) -> None:
         if self.is_own:
-            own_model.check(self)
+            keras_file.check(self)
         else:
-            unrecorded.check_variant(self.model, self.mode)
+            mode_and_labels.check_variant(self.model, self.mode)
             find(self)
 
     @property
     def is_own(self) -> bool:
         """Whether the network comes from a `.keras` file, not from the registry."""
-        return naming.is_own(self.model)
+        return model_argument.is_own(self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,10 +124,10 @@ class Output:
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
     """Adds MODEL, `--weights` and the options that change the network."""
-    naming.add_model(parser, weights_needed=True)
+    model_argument.add_model(parser, weights_needed=True)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"weights of a variant: {WEIGHTS}")
-    unrecorded.add_options(group)
+    mode_and_labels.add_options(group)
     add_options(group)
 
 
@@ -204,7 +204,7 @@ def default_output(model: str, ending: str) -> pathlib.Path:
     """Returns the default path of a file to write: the network's name and `ending`."""
     from keras_resnets.models import registry
 
-    if naming.is_own(model):
+    if model_argument.is_own(model):
         return pathlib.Path(f"{pathlib.Path(model).stem}{ending}")
     return pathlib.Path(f"{registry.canonical_name(model)}{ending}")
 
@@ -215,11 +215,11 @@ def find(asked: Network) -> "tuple[Architecture, tuple[int, int], int]":
     from keras_resnets.networks import extent
 
     architecture = registry.get_architecture(
-        asked.model, **axis_options.axes_of(asked.set)
+        asked.model, **axis_values.axes_of(asked.set)
     )
     size = (architecture.input_size,) * 2
     if asked.input_size is not None:
-        size = axis_options.size_of(asked.input_size)
+        size = axis_values.size_of(asked.input_size)
     classes = architecture.classes if asked.classes is None else asked.classes
     extent.check_extent(architecture, classes=classes)
     batch = getattr(asked, "batch", None)
@@ -252,7 +252,7 @@ def build(
         weights, or None for random weights.
     """
     if asked.is_own:
-        model, _, source = own_model.build(asked, options)
+        model, _, source = keras_file.build(asked, options)
         page_parts.model(model, asked, source)
         return model, None, source
     import keras
@@ -271,7 +271,7 @@ def build(
         built = creation.create_described(
             asked.model,
             asked.weights,
-            {**(axes or {}), **axis_options.axes_of(asked.set)},
+            {**(axes or {}), **axis_values.axes_of(asked.set)},
             classes=asked.classes,
             new_head=new_head,
             head_needed=head_needed,
@@ -288,7 +288,7 @@ def build(
         output.note(f"note: {note.message}")
     if asked.input_size is None:
         _note_size(built[0], architecture, built[2])
-    unrecorded.set_labels(built[0], None if new_head else asked.labels)
+    mode_and_labels.set_labels(built[0], None if new_head else asked.labels)
     page_parts.model(built[0], asked, built[2])
     return built
 
@@ -341,9 +341,9 @@ def open_labelled(
     from keras_resnets.images import evaluation
     from keras_resnets.images import labels
 
-    names = labels.class_names(kinds.classes(model), model.labels)
+    names = labels.class_names(output_kinds.classes(model), model.labels)
     with progress.step("reading labelled images"):
-        several = kinds.has_several_labels(model)
+        several = output_kinds.has_several_labels(model)
         data = evaluation.open_data(
             source, model.preprocessing, count, names, part, seed, several
         )
@@ -365,7 +365,7 @@ def build_one_class(
         **options: see `build`.
     """
     model, architecture, source = build(asked, **options)
-    return kinds.of_one_class(model, asked.model, job), architecture, source
+    return output_kinds.of_one_class(model, asked.model, job), architecture, source
 
 
 def say_export(report: "ExportReport", images: str) -> None:
@@ -410,7 +410,7 @@ def say_figures(
         gallery = page_parts.Gallery(
             model.preprocessing,
             page_parts.names_of(model),
-            thresholds=THRESHOLD if kinds.has_several_labels(model) else None,
+            thresholds=THRESHOLD if output_kinds.has_several_labels(model) else None,
         )
     watch = None if gallery is None else gallery.compare
     with progress.step("evaluating the file and its model"), bar:

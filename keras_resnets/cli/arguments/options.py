@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import parsing
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.printing import output
@@ -43,7 +43,7 @@ def set_command(
     """Sets the function that a command runs, and the record of its options.
 
     It also adds the options that all commands have (`--json`, `--quiet`, `--verbose`), and
-    resolves MODEL by `naming`.
+    resolves MODEL by `model_argument`.
 
     Args:
         parser: parser of the command.
@@ -85,7 +85,7 @@ def set_command(
             if prepare is not None:
                 prepare(namespace)
             if hasattr(namespace, "weights_needed"):
-                naming.resolve(namespace)
+                model_argument.resolve(namespace)
             values = {
                 field.name: getattr(namespace, field.name)
                 for field in dataclasses.fields(record)

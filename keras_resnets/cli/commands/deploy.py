@@ -10,10 +10,10 @@ from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
 from keras_resnets.cli.arguments.network import say
 from keras_resnets.cli.pages import page_deploy
-from keras_resnets.cli.printing import kinds
 from keras_resnets.cli.printing import output
-from keras_resnets.deploy import asked as asking
+from keras_resnets.cli.printing import output_kinds
 from keras_resnets.deploy import destination
+from keras_resnets.deploy import options as asking
 from keras_resnets.deploy import targets
 from keras_resnets.export import number_formats
 from keras_resnets.export import recipes
@@ -184,7 +184,7 @@ def _deploy(asked: Options) -> None:
 
         check_backend()
         model, _, _ = network.build(asked)
-        kinds.note_two_outputs(model, asked.model)
+        output_kinds.note_two_outputs(model, asked.model)
         if model.labels is None:
             output.note(
                 "note: the names of the classes are not known: labels.txt has "

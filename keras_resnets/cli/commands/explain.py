@@ -8,10 +8,10 @@ import typing
 from collections.abc import Sequence
 
 from keras_resnets.cli.arguments import network
+from keras_resnets.cli.arguments import network_or_file
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
 from keras_resnets.cli.arguments import photos
-from keras_resnets.cli.arguments import subject
 from keras_resnets.cli.arguments.network import say
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import InvalidArgument
@@ -33,7 +33,7 @@ METHODS = ("cam", "grad-cam")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(subject.Subject):
+class Options(network_or_file.Subject):
     """The options of `keras-resnets explain`; see its help."""
 
     photo: str
@@ -57,7 +57,7 @@ class Options(subject.Subject):
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
     parser = commands.add_parser("explain")
-    subject.add_options(parser)
+    network_or_file.add_options(parser)
     parser.add_argument(
         "photo",
         metavar="PHOTO",
@@ -118,7 +118,7 @@ def _explain(asked: Options) -> None:
         from keras_resnets.images import labels
 
         place = files.check_destination(asked.place(), ".png", asked.overwrite)
-        model = subject.open_subject(asked)
+        model = network_or_file.open_subject(asked)
         names = labels.class_names(model.output_shape[-1], model.labels)
         index = None if asked.target is None else _class_of(asked.target, names)
         picture, seen = _picture(asked, model)
@@ -130,7 +130,7 @@ def _explain(asked: Options) -> None:
             )
         shown = [(model, first)]
         for path in asked.file:
-            opened = subject.open_file(path, asked)
+            opened = network_or_file.open_file(path, asked)
             shown.append((opened, _of_file(opened, asked, first.index)))
         _say(shown, names)
         drawn = _drawn(picture, seen, shown, names)

@@ -6,15 +6,15 @@ import pathlib
 import typing
 
 from keras_resnets.cli.arguments import calibration
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import mode_and_labels
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
-from keras_resnets.cli.arguments import unrecorded
 from keras_resnets.cli.arguments.network import say
 from keras_resnets.cli.commands import quantize
-from keras_resnets.cli.printing import kinds
 from keras_resnets.cli.printing import output
+from keras_resnets.cli.printing import output_kinds
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import number_formats
 from keras_resnets.export import recipes
@@ -269,10 +269,10 @@ def add_to(commands: parsing.Commands) -> None:
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    naming.add_model(parser)
+    model_argument.add_model(parser)
     group = parser.add_argument_group("network")
     group.add_argument("--weights", help=f"{network.WEIGHTS}; default: random")
-    unrecorded.add_options(group)
+    mode_and_labels.add_options(group)
     network.add_options(group)
 
 
@@ -431,6 +431,6 @@ def _images(
         origin = f"random weights and BN statistics (seed {asked.seed})"
     output.note(
         f"{model.name}  {model.count_params():,} parameters, "
-        f"{shape[0]} x {shape[1]} x {shape[2]} -> {kinds.text(model)}, {origin}"
+        f"{shape[0]} x {shape[1]} x {shape[2]} -> {output_kinds.text(model)}, {origin}"
     )
     return images

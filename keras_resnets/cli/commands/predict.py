@@ -11,15 +11,15 @@ from collections.abc import Callable
 from collections.abc import Iterable
 
 from keras_resnets.cli.arguments import network
+from keras_resnets.cli.arguments import network_or_file
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
 from keras_resnets.cli.arguments import photos
-from keras_resnets.cli.arguments import subject
 from keras_resnets.cli.arguments.network import say
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_evaluation
-from keras_resnets.cli.printing import kinds
 from keras_resnets.cli.printing import output
+from keras_resnets.cli.printing import output_kinds
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.system import progress
 from keras_resnets.system.quiet import native_logs_hidden
@@ -39,7 +39,7 @@ _AT_A_TIME = 300
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prediction(subject.Subject):
+class Prediction(network_or_file.Subject):
     """The options of `keras-resnets predict`; see its help."""
 
     photos: tuple[str, ...]
@@ -48,7 +48,7 @@ class Prediction(subject.Subject):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluation(subject.Subject):
+class Evaluation(network_or_file.Subject):
     """The options of `keras-resnets evaluate`; see its help."""
 
     data: str
@@ -61,7 +61,7 @@ class Evaluation(subject.Subject):
 def add_to(commands: parsing.Commands) -> None:
     """Adds both commands."""
     predict = commands.add_parser("predict")
-    subject.add_options(predict)
+    network_or_file.add_options(predict)
     predict.add_argument(
         "photos",
         nargs="+",
@@ -98,7 +98,7 @@ def add_to(commands: parsing.Commands) -> None:
 def _add_evaluate(commands: parsing.Commands) -> None:
     """Adds the `evaluate` command."""
     evaluate = commands.add_parser("evaluate")
-    subject.add_options(evaluate)
+    network_or_file.add_options(evaluate)
     evaluate.add_argument(
         "--data",
         required=True,
@@ -155,7 +155,7 @@ def _thresholds(
     from keras_resnets.images import labels
     from keras_resnets.images import multi_label
 
-    if kinds.has_several_labels(model):
+    if output_kinds.has_several_labels(model):
         threshold = options.asked_threshold(asked.threshold)
         if threshold is None:
             threshold = getattr(model, "thresholds", None)
@@ -186,7 +186,7 @@ def _predict(asked: Prediction) -> None:
         from keras_resnets.images import files as image_files
         from keras_resnets.images import loading
 
-        model = subject.open_subject(asked)
+        model = network_or_file.open_subject(asked)
         sets = [word for word in asked.photos if photos.is_data_set(word)]
         paths = [
             path
@@ -246,7 +246,7 @@ def _evaluate(asked: Evaluation) -> None:
         from keras_resnets.images import confidence
         from keras_resnets.images import evaluation
 
-        model = subject.open_subject(asked)
+        model = network_or_file.open_subject(asked)
         threshold = _thresholds(asked, model)
         data = network.open_labelled(asked.data, model, asked.count, asked.seed)
         bar = progress.ProgressBar(len(data.labels), "images")

@@ -5,8 +5,8 @@ import math
 import pathlib
 import typing
 
-from keras_resnets.cli.arguments import axis_options
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import axis_values
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
@@ -103,7 +103,7 @@ def add_to(commands: parsing.Commands) -> None:
 def _add_info(commands: parsing.Commands) -> None:
     """Adds the `info` command."""
     info = commands.add_parser("info")
-    naming.add_model(info)
+    model_argument.add_model(info)
     group = info.add_argument_group("network")
     group.add_argument("--layers", action="store_true", help="also show each layer")
     network.add_options(group)
@@ -214,7 +214,7 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
 
         model = safe_loading.load_model(pathlib.Path(asked.model))
         if asked.input_size is not None:
-            size = axis_options.size_of(asked.input_size)
+            size = axis_values.size_of(asked.input_size)
             model = prepare.of_fixed_size(model, size)
             prepare.input_shape(model, size)
         return model, (model.name, None), None
@@ -232,7 +232,7 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
         classes=classes,
         kernel_initializer="zeros",
         data_format="channels_last",
-        **axis_options.axes_of(asked.set),
+        **axis_values.axes_of(asked.set),
     )
     table = tables.paper_table(architecture, size, classes)
     return model, (name, architecture.family), table

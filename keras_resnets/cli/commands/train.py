@@ -7,7 +7,7 @@ import sys
 import typing
 
 from keras_resnets.cli.arguments import channels
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
@@ -126,7 +126,7 @@ def add_to(commands: parsing.Commands) -> None:
         "train",
         usage="%(prog)s MODEL --data DATA --recipe RECIPE --output RUN [options]",
     )
-    naming.add_model(parser)
+    model_argument.add_model(parser)
     parser.set_defaults(mode=None)
     _add_network(parser.add_argument_group("network"))
     _add_data(parser.add_argument_group("data"))

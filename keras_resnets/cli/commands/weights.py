@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.arguments import parsing
@@ -37,7 +37,7 @@ class Conversion(network.Network):
 def add_to(commands: parsing.Commands) -> None:
     """Adds both commands."""
     listing = commands.add_parser("weights")
-    naming.add_model(listing, "variant (keras-resnets list)")
+    model_argument.add_model(listing, "variant (keras-resnets list)")
     options.set_command(
         listing,
         Listing,

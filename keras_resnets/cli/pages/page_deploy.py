@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_parts
-from keras_resnets.cli.printing import kinds
+from keras_resnets.cli.printing import output_kinds
 
 if typing.TYPE_CHECKING:
     import keras
@@ -50,7 +50,7 @@ class Deployed:
         names = page_parts.names_of(self._model)
         titles = ("predict", "target")
         thresholds = None
-        if kinds.has_several_labels(self._model):
+        if output_kinds.has_several_labels(self._model):
             thresholds = multi_label.thresholds(self._threshold, names)
         gallery = page_parts.Gallery(
             self._model.preprocessing, names, titles, thresholds

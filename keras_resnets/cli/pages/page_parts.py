@@ -8,7 +8,7 @@ import pathlib
 import typing
 
 from keras_resnets.cli.pages import page
-from keras_resnets.cli.printing import kinds
+from keras_resnets.cli.printing import output_kinds
 from keras_resnets.errors import counted
 
 if typing.TYPE_CHECKING:
@@ -407,5 +407,7 @@ def names_of(network: typing.Any) -> tuple[str, ...]:
     """Returns the names of a network's classes."""
     from keras_resnets.images import labels
 
-    pairs = labels.class_names(kinds.classes(network), getattr(network, "labels", None))
+    pairs = labels.class_names(
+        output_kinds.classes(network), getattr(network, "labels", None)
+    )
     return tuple(name for _, name in pairs)

@@ -6,7 +6,7 @@ import shutil
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
-from keras_resnets.deploy.toolchains import foreign
+from keras_resnets.deploy.toolchains import other_python
 from keras_resnets.deploy.workers import coreml_worker
 from keras_resnets.errors import ExportError
 from keras_resnets.export import prepare
@@ -29,7 +29,7 @@ def prove(job: Job) -> Proof:
     with files.scratch_folder() as folder:
         shutil.copytree(exported.path, folder / "saved_model")
         words = ("saved_model", PACKAGE, "facts.json")
-        version = foreign.run(job, coreml_worker, words, folder, _SECONDS)
+        version = other_python.run(job, coreml_worker, words, folder, _SECONDS)
         facts = json.loads((folder / "facts.json").read_text("utf-8"))
         _check(job, facts)
         shutil.copytree(folder / PACKAGE, job.folder / PACKAGE)

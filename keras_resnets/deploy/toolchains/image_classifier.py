@@ -5,7 +5,7 @@ import numpy as np
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
-from keras_resnets.deploy.toolchains import foreign
+from keras_resnets.deploy.toolchains import other_python
 from keras_resnets.deploy.workers import mediapipe_worker
 from keras_resnets.errors import ExportError
 from keras_resnets.io import files
@@ -29,7 +29,7 @@ def prove(job: Job) -> Proof:
         words: tuple[object, ...] = (exported.path, images_path, scores_path)
         if job.cuts is not None:
             words = (*words, job.cuts.min())
-        version = foreign.run(job, mediapipe_worker, words, folder, seconds)
+        version = other_python.run(job, mediapipe_worker, words, folder, seconds)
         with np.load(scores_path) as loaded:
             scores = loaded["scores"]
             if job.cuts is not None:

@@ -7,7 +7,7 @@ their own; an environment variable names its Python interpreter.
 import pathlib
 from types import ModuleType
 
-from keras_resnets.deploy import variables
+from keras_resnets.deploy import environment
 from keras_resnets.deploy.job import Job
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
@@ -34,7 +34,7 @@ def run(
         ExportError: it failed; the message contains the last line of its errors.
     """
     # -I keeps this package's folder and PYTHONPATH out of the worker's sys.path.
-    python = [variables.python(str(job.target.variable)), "-I"]
+    python = [environment.python(str(job.target.variable)), "-I"]
     path = pathlib.Path(str(worker.__file__))
     code, out, errors = child_process.run([*python, path, *words], folder, seconds)
     if code:

@@ -5,11 +5,11 @@ import dataclasses
 import pathlib
 import typing
 
-from keras_resnets.cli.arguments import axis_options
-from keras_resnets.cli.arguments import naming
+from keras_resnets.cli.arguments import axis_values
+from keras_resnets.cli.arguments import mode_and_labels
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
-from keras_resnets.cli.arguments import unrecorded
 from keras_resnets.cli.pages import page_parts
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import formats
@@ -41,9 +41,9 @@ class Subject(network.Network):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that select a variant and its weights, or a file."""
-    naming.add_model(
+    model_argument.add_model(
         parser,
-        f"{naming.WHAT}, or a .tflite or .onnx file or the folder of a SavedModel",
+        f"{model_argument.WHAT}, or a .tflite or .onnx file or the folder of a SavedModel",
     )
     # A .keras file is run as any exported file.
     parser.set_defaults(takes_files=True)
@@ -134,7 +134,7 @@ def _check_file(asked: Subject) -> None:
             "an exported file determines its channels: leave out --channels"
         )
     if asked.input_size is not None:
-        extent.check_pixels(axis_options.size_of(asked.input_size))
+        extent.check_pixels(axis_values.size_of(asked.input_size))
 
 
 def _file(asked: Subject) -> "FileClassifier":
@@ -149,17 +149,17 @@ def open_file(path: str, asked: Subject) -> "FileClassifier":
 
     size = None
     if asked.input_size is not None:
-        size = axis_options.size_of(asked.input_size)
+        size = axis_values.size_of(asked.input_size)
     opened = classifier.open_classifier(
         path,
         asked.mode,
         size,
         _images_of(path),
-        labels=unrecorded.names(asked.labels),
+        labels=mode_and_labels.names(asked.labels),
         threads=asked.threads or open_runner.steady_threads(path),
         opener=isolated.open_apart,
     )
-    unrecorded.check_names(opened.output_shape[-1], asked.labels)
+    mode_and_labels.check_names(opened.output_shape[-1], asked.labels)
     page_parts.file(path)
     return opened
 

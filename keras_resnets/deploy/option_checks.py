@@ -3,7 +3,7 @@
 from typing import Any
 
 from keras_resnets.deploy import targets
-from keras_resnets.deploy.row import Target
+from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.export.tflite.storage import STORAGES

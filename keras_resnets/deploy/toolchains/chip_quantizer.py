@@ -14,7 +14,7 @@ from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
-from keras_resnets.deploy.toolchains import foreign
+from keras_resnets.deploy.toolchains import other_python
 from keras_resnets.io import files
 
 # Number of calibration images. Both simulators are slow: minutes on a busy machine.
@@ -39,7 +39,7 @@ def prove(job: Job) -> Proof:
     with files.scratch_folder() as folder:
         shutil.copyfile(exported.path, folder / "model.onnx")
         np.savez(folder / "images.npz", images=images, ranges=ranges)
-        version = foreign.run(
+        version = other_python.run(
             job,
             worker,
             ("model.onnx", "images.npz", "outputs.npz", settings["chip"]),

@@ -5,8 +5,8 @@ import pathlib
 import typing
 from collections.abc import Mapping
 
-from keras_resnets.cli.arguments import axis_options
-from keras_resnets.cli.arguments import unrecorded
+from keras_resnets.cli.arguments import axis_values
+from keras_resnets.cli.arguments import mode_and_labels
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
@@ -34,7 +34,7 @@ def check(asked: typing.Any) -> None:
                 f"{model} contains its network and weights: leave out --{name}"
             )
     if asked.input_size is not None:
-        axis_options.size_of(asked.input_size)
+        axis_values.size_of(asked.input_size)
 
 
 def build(
@@ -58,7 +58,7 @@ def build(
         )
     path, size = pathlib.Path(asked.model), None
     if asked.input_size is not None:
-        size = axis_options.size_of(asked.input_size)
+        size = axis_values.size_of(asked.input_size)
     model = safe_loading.load_model(path)
     preprocessing, labels = _images_of(path)
     if preprocessing is None:
@@ -78,7 +78,7 @@ def build(
             preprocessing=preprocessing, labels=labels, weights_origin=path.name
         ),
     )
-    unrecorded.set_labels(model, asked.labels)
+    mode_and_labels.set_labels(model, asked.labels)
     return model, None, Source(path)
 
 

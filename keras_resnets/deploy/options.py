@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from keras_resnets.deploy import allowed
+from keras_resnets.deploy import option_checks
 from keras_resnets.deploy import targets
-from keras_resnets.deploy.row import Target
+from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import shown
@@ -81,12 +81,12 @@ class Asked:
         Raises:
             InvalidArgument: the target does not support one of the options.
         """
-        recipe = allowed.check_recipe(target, self.recipe)
-        io_dtype = allowed.check_io(target, recipe, self.io_dtype)
+        recipe = option_checks.check_recipe(target, self.recipe)
+        io_dtype = option_checks.check_io(target, recipe, self.io_dtype)
         if self.include_preprocessing:
-            allowed.check_pixels(target, recipe)
+            option_checks.check_pixels(target, recipe)
         pixels = self.include_preprocessing or target.pixels
-        allowed.check_source(target, self.source, pixels)
+        option_checks.check_source(target, self.source, pixels)
         return Spec(
             target.format,
             recipe,
@@ -94,7 +94,7 @@ class Asked:
             target.layouts[0],
             target.batch,
             pixels,
-            allowed.check_storage(target, recipe, self.storage),
+            option_checks.check_storage(target, recipe, self.storage),
             None if self.source is None else (self.source[0], self.source[1]),
             export=target.export,
         )

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from keras_resnets.deploy import variables
+from keras_resnets.deploy import environment
 from keras_resnets.export.formats import FORMATS
 
 
@@ -157,5 +157,5 @@ class Target:
         if self.variable is None:
             return None
         if self.imports:
-            return variables.unusable_python(self.variable, self.imports)
-        return variables.unusable_folder(self.variable, self.holds)
+            return environment.unusable_python(self.variable, self.imports)
+        return environment.unusable_folder(self.variable, self.holds)
