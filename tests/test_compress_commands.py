@@ -317,6 +317,12 @@ def test_prune(trained, capsys):
     assert code == 0, err
     # Of 312 kB in float32, without gzip.
     assert pathlib.Path("sparse.tflite").stat().st_size < 130_000
+    shared = ["--sparsity", 0.5, "--pattern", "vw-2:4", "--output", "shared.tflite"]
+    code, _, err = run(*words, *shared, capsys=capsys)
+    assert code == 0, err
+    assert pathlib.Path("shared.tflite").stat().st_size < 200_000
+    halves = [*words, *shared[2:4], "--sparsity", 0.75, "--output", "new.keras"]
+    assert "requires a sparsity of 0.5; got 0.75" in refused(*halves, capsys=capsys)
     assert "--sparsity" in refused(*words, capsys=capsys)
     onnx = ["--shrink", 0.5, "--output", "a.onnx"]
     assert ".tflite" in refused(*words, *onnx, capsys=capsys)

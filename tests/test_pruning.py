@@ -12,7 +12,7 @@ from keras_resnets import pruning
 from keras_resnets import quantization
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.pruning import channels
-from keras_resnets.pruning import magnitude
+from keras_resnets.pruning import patterns
 from keras_resnets.training.distillation import Distiller
 
 
@@ -25,18 +25,51 @@ def test_schedule_rises_and_arrives():
 
 def test_masks_take_the_smallest():
     kernel = noise(3, 3, 8, 6)
-    mask = magnitude.mask_of(kernel, 0.75)
+    mask = patterns.mask_of(kernel, 0.75)
     assert mask.mean() == pytest.approx(0.25, abs=0.002)
     assert np.abs(kernel[mask == 1]).min() >= np.abs(kernel[mask == 0]).max()
-    blocks = np.moveaxis(magnitude.mask_of(kernel, 0.5, "1x4"), -1, 0).reshape(-1, 4)
+    blocks = np.moveaxis(patterns.mask_of(kernel, 0.5, "1x4"), -1, 0).reshape(-1, 4)
     assert set(blocks.sum(axis=1)) == {0, 4} and blocks.mean() == 0.5
     weight = np.abs(np.moveaxis(kernel, -1, 0).reshape(-1, 4)).sum(axis=1)
     assert weight[blocks[:, 0] == 1].min() >= weight[blocks[:, 0] == 0].max()
-    pairs = np.moveaxis(magnitude.mask_of(kernel, 0.5, "2:4"), -1, 0).reshape(-1, 4)
+    pairs = np.moveaxis(patterns.mask_of(kernel, 0.5, "2:4"), -1, 0).reshape(-1, 4)
     assert (pairs.sum(axis=1) == 2).all()
     values = np.abs(np.moveaxis(kernel, -1, 0).reshape(-1, 4))
     kept = np.where(pairs == 1, values, np.inf).min(axis=1)
     assert (kept >= np.where(pairs == 0, values, 0).max(axis=1)).all()
+
+
+@pytest.mark.parametrize("outputs, vector", [(16, 8), (12, 4), (8, 8)])
+@pytest.mark.parametrize("size", [(3, 3), (1, 1), ()])
+def test_vector_wise_2_4_keeps_the_largest_inputs_of_consecutive_outputs(
+    outputs, vector, size
+):
+    kernel = noise(*size, 8, outputs)
+    mask = patterns.mask_of(kernel, 0.5, "vw-2:4")
+    kept = np.moveaxis(mask, -1, 0).reshape(outputs // vector, vector, -1, 4)
+    assert (kept.sum(axis=-1) == 2).all()
+    assert (kept == kept[:, :1]).all()
+    values = np.abs(np.moveaxis(kernel, -1, 0)).reshape(kept.shape).sum(axis=1)
+    kept = kept[:, 0]
+    least = np.where(kept == 1, values, np.inf).min(axis=-1)
+    assert (least >= np.where(kept == 0, values, 0).max(axis=-1)).all()
+
+
+def test_layers_with_channels_that_do_not_divide_stay_dense():
+    given = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 1, name="first")(given)
+    x = keras.layers.Conv2D(6, 3, name="six_outputs")(x)
+    x = keras.layers.Conv2D(8, 3, name="six_inputs")(x)
+    x = keras.layers.Conv2D(8, 1, groups=2, name="small_groups")(x)
+    x = keras.layers.Conv2D(16, 3, groups=2, name="groups")(x)
+    x = keras.layers.Conv2D(12, 1, name="pointwise")(x)
+    model = keras.Model(given, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    report = pruning.prune(model, 0.5, "vw-2:4")
+    zeros = {name: share for name, _, share in report.layers}
+    assert {name for name, share in zeros.items() if share} == {"groups", "pointwise"}
+    assert zeros["groups"] == zeros["pointwise"] == report.sparsity == 0.5
+    names = [layer.name for layer in patterns.prunable(model, "2:4")]
+    assert names == ["six_outputs", "groups", "pointwise"]
 
 
 @pytest.mark.costly
@@ -64,7 +97,9 @@ def test_the_student_of_a_distiller_is_pruned_and_its_teacher_is_not():
 
 
 @pytest.mark.costly_but("2:4-0.5")
-@pytest.mark.parametrize("pattern, share", [("unstructured", 0.7), ("2:4", 0.5)])
+@pytest.mark.parametrize(
+    "pattern, share", [("unstructured", 0.7), ("2:4", 0.5), ("vw-2:4", 0.5)]
+)
 def test_zeros_stay_through_training_and_rounding(pattern, share):
     model = small_model("basic_original", input_shape=(16, 16, 3))
     x, labels = noise(32, 16, 16, 3), np.arange(32) % 10
@@ -107,7 +142,7 @@ def test_a_loaded_file_is_trained_with_the_zeros_of_its_pruned_network(
     x, labels = noise(32, 16, 16, 3), np.arange(32) % 10
     quantization.quantize_aware(model, recipe, x).save(tmp_path / "aware.keras")
     aware = keras.saving.load_model(tmp_path / "aware.keras")
-    pruned = [aware.get_layer(layer.name) for layer in magnitude.prunable(model)]
+    pruned = [aware.get_layer(layer.name) for layer in patterns.prunable(model)]
     before = [np.array(layer.kernel) for layer in pruned]
     aware.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     aware.fit(x, labels, batch_size=8, verbose=0)
@@ -131,7 +166,7 @@ def test_every_rounding_keeps_the_zeros_of_a_pruned_network(rounding):
         rounding, 20 if rounding == "learned" else None
     )
     aware = quantization.quantize_aware(model, recipe, noise(20, 16, 16, 3))
-    for layer in magnitude.prunable(model):
+    for layer in patterns.prunable(model):
         zero = np.array(layer.kernel) == 0
         rounded = np.array(aware.get_layer(layer.name).rounded_kernel())
         assert zero.any() and not rounded[zero].any() and rounded[~zero].any()
@@ -196,6 +231,13 @@ def test_what_is_refused():
     model = small_model("basic_original", input_shape=(16, 16, 3))
     refused(lambda: pruning.prune(model, 1.0), "below 1", "1.0")
     refused(lambda: pruning.prune(model, 0.5, "3:4"), "pattern", "2:4")
+    refused(lambda: pruning.prune(model, 0.75, "2:4"), "2:4", "0.5", "0.75")
+    schedule = pruning.PolynomialSchedule(sparsity=0.75)
+    refused(lambda: pruning.Prune(schedule, "vw-2:4"), "vw-2:4", "0.5", "0.75")
+    given = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3)(given)
+    odd = keras.Model(given, keras.layers.Conv2D(6, 3)(x), name="odd")
+    refused(lambda: pruning.prune(odd, 0.5, "vw-2:4"), "odd", "vw-2:4", "fours")
     refused(lambda: pruning.shrink(model, 0), "above 0")
     refused(lambda: pruning.PolynomialSchedule(sparsity=1), "below 1")
     refused(lambda: pruning.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin")

@@ -18,6 +18,7 @@ from keras_resnets.export.compare import verify
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.export.tflite import sparse
+from keras_resnets.pruning import patterns
 
 
 def pruned(pattern="1x4", share=0.75):
@@ -31,9 +32,10 @@ def pruned(pattern="1x4", share=0.75):
     return model
 
 
+@pytest.mark.parametrize("pattern, share", [("1x4", 0.75), ("vw-2:4", 0.5)])
 @pytest.mark.parametrize("recipe", ["float32", "static_wi8_ai8"])
-def test_same_numbers_in_fewer_bytes(recipe, tmp_path):
-    model, images = pruned(), noise(12, 8, 8, 8)
+def test_same_numbers_in_fewer_bytes(recipe, pattern, share, tmp_path):
+    model, images = pruned(pattern, share), noise(12, 8, 8, 8)
     calibration = None if recipe == "float32" else images
     for name, option in (("dense", False), ("sparse", True)):
         path = tmp_path / f"{name}.tflite"
@@ -79,26 +81,71 @@ def outputs(content, built_in, images):
 
 
 @pytest.mark.parametrize("shape", [(6, 3, 3, 8), (300, 1, 1, 8), (5, 12), (4, 1, 1, 7)])
-@pytest.mark.parametrize("block", [1, 4])
 @pytest.mark.parametrize("by_outputs", [False, True])
-def test_encoding_can_be_undone(shape, block, by_outputs):
-    if shape[-1] % block:
-        pytest.skip("blocks of four along seven inputs")
+def test_encoding_can_be_undone(shape, by_outputs):
+    for block in ((1, 1), (1, 4), (2, 1), (4, 1), (2, 4)):
+        if shape[0] % block[0] or shape[-1] % block[1]:
+            continue
+        kernel = kernel_of_blocks(shape, block)
+        found = sparse.encode(kernel, block, by_outputs)
+        np.testing.assert_array_equal(undone(found, shape), kernel)
+        assert found.size == sum(
+            x.nbytes for x in (found.values, found.segments, found.indices)
+        )
+
+
+def kernel_of_blocks(shape, block, share=0.7):
+    """An int8 kernel of which a share of blocks is zero."""
     rng = np.random.default_rng(0)
-    kernel = rng.integers(-127, 128, shape).astype("int8")
-    kernel.reshape(-1, block)[rng.random(kernel.size // block) < 0.7] = 0
-    found = sparse.encode(kernel, block, by_outputs)
-    blocks = kernel.reshape(shape[0], -1, shape[-1] // block, block)
-    rows = blocks.transpose(1, 2, 0, 3) if by_outputs else blocks
-    made = np.zeros_like(rows).reshape(-1, rows.shape[2], block)
-    values = found.values.reshape(-1, block)
-    for row in range(len(made)):
-        kept = slice(found.segments[row], found.segments[row + 1])
-        made[row, found.indices[kept]] = values[kept]
-    np.testing.assert_array_equal(made.reshape(rows.shape), rows)
-    assert found.size == sum(
-        x.nbytes for x in (found.values, found.segments, found.indices)
-    )
+    kernel = rng.integers(1, 128, shape).astype("int8")
+    outputs, inputs = shape[0] // block[0], shape[-1] // block[1]
+    parts = kernel.reshape(outputs, block[0], -1, inputs, block[1])
+    is_zero = rng.random((outputs, 1, parts.shape[2], inputs, 1)) < share
+    return np.where(is_zero, 0, parts).astype("int8").reshape(shape)
+
+
+def undone(found, shape):
+    """The kernel of an `Encoded`, block by block."""
+    height, width = found.block
+    inputs = shape[-1] // width
+    kernel = np.zeros((shape[0], np.prod(shape[1:-1], dtype=int), shape[-1]), "int8")
+    values = found.values.reshape(-1, height, width)
+    row_of = np.repeat(np.arange(len(found.segments) - 1), np.diff(found.segments))
+    for value, row, column in zip(values, row_of, found.indices, strict=True):
+        if found.by_outputs:
+            (place, i), o = divmod(row, inputs), int(column)
+        else:
+            (o, place), i = divmod(row, kernel.shape[1]), int(column)
+        rows = slice(o * height, (o + 1) * height)
+        kernel[rows, place, i * width : (i + 1) * width] = value
+    return kernel.reshape(shape)
+
+
+@pytest.mark.parametrize("block", [(1, 1), (1, 4), (8, 1), (4, 4)])
+def test_the_smallest_encoding_has_the_blocks_of_the_kernel(block):
+    kernel = kernel_of_blocks((32, 3, 3, 32), block, 0.8)
+    found = sparse.smallest(kernel)
+    assert found.block == block
+    others = [
+        sparse.encode(kernel, (height, width), by_outputs)
+        for height in (1, 2, 4, 8, 16)
+        for width in (1, 2, 4)
+        for by_outputs in (False, True)
+    ]
+    assert found.size == min(other.size for other in others)
+
+
+@pytest.mark.parametrize("outputs, share", [(64, 0.57), (60, 0.64)])
+def test_vector_wise_2_4_shrinks_int8_kernels_and_2_4_does_not(outputs, share):
+    kernel = noise(3, 3, 64, outputs)
+    sizes = {}
+    for pattern in ("2:4", "vw-2:4"):
+        pruned = kernel * patterns.mask_of(kernel, 0.5, pattern)
+        stored = np.moveaxis(np.rint(100 * pruned), -1, 0).astype("int8")
+        # Weights that round to zero are no part of a pattern.
+        stored[(stored == 0) & (np.moveaxis(pruned, -1, 0) != 0)] = 1
+        sizes[pattern] = sparse.smallest(stored).size / stored.size
+    assert sizes["2:4"] >= 1 and sizes["vw-2:4"] < share
 
 
 def test_dense_files_stay_as_they_are(tmp_path):

@@ -15,7 +15,7 @@ from keras_resnets.graph.nodes import layers_of
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.networks import layers
-from keras_resnets.pruning.magnitude import check_sparsity
+from keras_resnets.pruning.patterns import check_sparsity
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat.layers import is_quantized
 

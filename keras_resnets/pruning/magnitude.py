@@ -10,15 +10,14 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
+from keras_resnets.pruning.patterns import check_prunable
+from keras_resnets.pruning.patterns import check_sparsity
+from keras_resnets.pruning.patterns import mask_of
+from keras_resnets.pruning.patterns import prunable
 from keras_resnets.quantization.qat.layers import fitted
-
-# Groups of weights that are pruned together: how many are adjacent along the inputs of a
-# kernel, and (for "2:4") how many of them are kept.
-PATTERNS = ("unstructured", "1x4", "2:4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,82 +65,6 @@ class PolynomialSchedule:
         return float(self.sparsity + (self.start - self.sparsity) * left)
 
 
-def check_sparsity(sparsity: float) -> None:
-    """Raises `InvalidArgument` unless the share is above 0 and below 1."""
-    number = isinstance(sparsity, (int, float)) and not isinstance(sparsity, bool)
-    if not number or not 0 < sparsity < 1:
-        raise InvalidArgument(
-            f"sparsity must lie above 0 and below 1 (a net of zeros says nothing); got "
-            f"{sparsity!r}"
-        )
-
-
-def mask_of(
-    kernel: np.ndarray, sparsity: float, pattern: str = "unstructured"
-) -> np.ndarray:
-    """Returns the mask of the weights of a kernel that are kept.
-
-    Args:
-        kernel: array (..., inputs, outputs).
-        sparsity: share of weights to remove, in [0, 1).
-        pattern: `"unstructured"`, `"1x4"` (four adjacent weights along the inputs are
-            kept or removed together) or `"2:4"` (of every four the two largest are
-            kept, whatever `sparsity` is).
-
-    Returns:
-        float32 of zeros and ones, of the kernel's shape.
-
-    Example:
-        >>> mask_of(np.array([[1.0], [-3.0], [2.0], [0.5]]), 0.5).ravel().tolist()
-        [0.0, 1.0, 1.0, 0.0]
-    """
-    check_choice("pattern", pattern, PATTERNS)
-    size = np.abs(np.asarray(kernel, "float64"))
-    if pattern == "unstructured":
-        return _largest(size.ravel(), sparsity).reshape(size.shape)
-    # (blocks, four weights of a block), adjacent along the inputs.
-    rows = np.moveaxis(size, -1, 0)
-    blocks = rows.reshape(-1, 4)
-    if pattern == "1x4":
-        stays = _largest(blocks.sum(axis=1), sparsity)
-        kept = np.repeat(stays[:, None], 4, axis=1)
-    else:
-        order = np.argsort(-blocks, axis=1, kind="stable")
-        kept = np.zeros(blocks.shape, "float32")
-        np.put_along_axis(kept, order[:, :2], 1.0, axis=1)
-    return np.moveaxis(kept.reshape(rows.shape), 0, -1).astype("float32")
-
-
-def _largest(values: np.ndarray, sparsity: float) -> np.ndarray:
-    """Ones at the largest values that are kept, at least one."""
-    count = max(len(values) - int(round(sparsity * len(values))), 1)
-    mask = np.zeros(len(values), "float32")
-    mask[np.argsort(-values, kind="stable")[:count]] = 1.0
-    return mask
-
-
-def prunable(model: keras.Model, pattern: str = "unstructured") -> list[typing.Any]:
-    """Returns the layers of `model` that are pruned, in order, nested ones included.
-
-    All convolutions except the first and those with fewer than 8 weights per output (a
-    1x1 on a few channels); a block pattern needs inputs in multiples of four.
-    """
-    layers = [
-        layer
-        for layer, _ in layers_of(model)
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
-    ]
-    # The first and the last layer are small and sensitive.
-    inner = [x for x in layers[1:] if not isinstance(x, keras.layers.Dense)]
-    blocks = pattern != "unstructured"
-    return [
-        layer
-        for layer in inner
-        if np.prod(layer.kernel.shape[:-1]) >= 8
-        and not (blocks and layer.kernel.shape[-2] % 4)
-    ]
-
-
 def _check_backend() -> None:
     if keras.backend.backend() == "jax":
         raise InvalidArgument(
@@ -160,11 +83,12 @@ class Prune(keras.callbacks.Callback):
 
     Args:
         schedule: a `PolynomialSchedule`.
-        pattern: see `mask_of`; `"2:4"` has a sparsity of one half from its first step
-            on, whatever the schedule says.
+        pattern: see `patterns.mask_of`; `"2:4"` and `"vw-2:4"` have a sparsity of one
+            half from the first step on.
 
     Raises:
-        InvalidArgument: an unknown pattern, or a network without a layer to prune.
+        InvalidArgument: an unknown pattern, a sparsity that it cannot have, or a network
+            without a layer to prune.
 
     Example:
         >>> callback = Prune(PolynomialSchedule(sparsity=0.5, end=100))
@@ -176,7 +100,7 @@ class Prune(keras.callbacks.Callback):
         self, schedule: PolynomialSchedule | None, pattern: str = "unstructured"
     ) -> None:
         super().__init__()
-        check_choice("pattern", pattern, PATTERNS)
+        check_sparsity(schedule.sparsity if schedule else 0.5, pattern)
         self.schedule: typing.Any = schedule
         self.pattern = pattern
         self._step = 0
@@ -184,9 +108,7 @@ class Prune(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         _check_backend()
-        self._layers = prunable(fitted(self.model), self.pattern)
-        if not self._layers:
-            raise InvalidArgument(f"{self.model.name} has no layer to prune")
+        self._layers = check_prunable(fitted(self.model), self.pattern)
         self._apply()
 
     def on_train_batch_end(
@@ -255,7 +177,7 @@ def prune(
     Args:
         model: a built `keras.Model`.
         sparsity: share of zeros in each pruned layer, in (0, 1).
-        pattern: see `mask_of`.
+        pattern: see `patterns.mask_of`.
         input_shape: (height, width, channels) if the model leaves them open.
 
     Returns:
@@ -270,14 +192,10 @@ def prune(
         >>> round(prune(keras_resnets.create_model("resnet8"), 0.5).sparsity, 2)
         0.5
     """
-    check_sparsity(sparsity)
-    check_choice("pattern", pattern, PATTERNS)
+    check_sparsity(sparsity, pattern)
     # First, so that a model without a report is not modified.
     analyze(model, input_shape)
-    layers = prunable(model, pattern)
-    if not layers:
-        raise InvalidArgument(f"{model.name} has no layer to prune")
-    for layer in layers:
+    for layer in check_prunable(model, pattern):
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         layer.kernel.assign(kernel * mask_of(kernel, sparsity, pattern))
     return pruning_report(model, input_shape)

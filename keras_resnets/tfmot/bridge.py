@@ -25,7 +25,7 @@ from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite.file_options import FileOptions
 from keras_resnets.graph import provenance
 from keras_resnets.images import calibration_checks
-from keras_resnets.pruning import magnitude
+from keras_resnets.pruning import patterns
 from keras_resnets.tfmot import description
 from keras_resnets.tfmot import process
 
@@ -195,9 +195,9 @@ def tfmot_prune(
         InvalidArgument: see `tfmot_quantize_aware`; also no layer to prune.
         TrainingError: see there.
     """
-    magnitude.check_sparsity(sparsity)
+    patterns.check_sparsity(sparsity)
     _check_model(model, "pruning")
-    prunable_ids = {id(layer) for layer in magnitude.prunable(model)}
+    prunable_ids = {id(layer) for layer in patterns.prunable(model)}
     chosen = [n for n, layer in _named(model) if id(layer) in prunable_ids]
     if not chosen:
         raise InvalidArgument(f"{model.name} has no layer to prune")

@@ -17,8 +17,8 @@ if typing.TYPE_CHECKING:
 
 
 ENGINES = ("native", "tfmot")
-# The patterns of `keras_resnets.pruning.magnitude`.
-PATTERNS = ("unstructured", "1x4", "2:4")
+# Those of `keras_resnets.pruning.patterns`.
+PATTERNS = ("unstructured", "1x4", "2:4", "vw-2:4")
 # A share of 0 would prune nothing, 1 everything.
 _SHARE = options.number(0, 1, above=True, below=True)
 
@@ -80,7 +80,8 @@ def add_to(commands: parsing.Commands) -> None:
         "--pattern",
         default="unstructured",
         choices=PATTERNS,
-        help="pattern of the zeros (unstructured)",
+        help="pattern of the zeros; vw-2:4: eight outputs share the positions of 2:4 "
+        "(unstructured)",
     )
     group.add_argument(
         "--shrink", type=_SHARE, help="share of the blocks' inner channels to remove"
