@@ -7,6 +7,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import InvalidArgument
+from keras_resnets.images import calibration
 from keras_resnets.images import evaluation
 from keras_resnets.images import labels
 from keras_resnets.images.preprocessing import Preprocessing
@@ -110,11 +111,16 @@ def test_data_that_are_none(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InvalidArgument, match="arrays x_test"):
             evaluation.open_data(tmp_path / name, RAW)
-    for path in (tmp_path / "missing.npz", tmp_path / "a.csv"):
-        with pytest.raises(InvalidArgument, match="npz file, a folder"):
-            evaluation.open_data(path, RAW)
-    with pytest.raises(InvalidArgument, match="got 0 sub-folders"):
-        evaluation.open_data(tmp_path, RAW)
+    missing, there = "a folder .*, which does not exist", "a folder .*parquet'$"
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    for name, said in (("missing.npz", missing), ("a.parquet", there)):
+        with pytest.raises(InvalidArgument, match=f"must be an .npz file, {said}"):
+            evaluation.open_data(tmp_path / name, RAW)
+    with pytest.raises(InvalidArgument, match="an .npy file .*, which does not exist"):
+        calibration.choose(tmp_path / "missing.npz", RAW)
+    for names in ((), labels.class_names(10), labels.class_names(10, "cifar10")):
+        with pytest.raises(InvalidArgument, match="got 0 sub-folders"):
+            evaluation.open_data(tmp_path, RAW, names=names)
 
 
 def coloured(folder, names):

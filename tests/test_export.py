@@ -353,6 +353,8 @@ def test_parity_figures():
     assert found.cosine == pytest.approx(8 / np.sqrt(14 * 6))
     assert found.top1 == 0.5 and found.top5 == 1
     assert parity.compare(a, a).sqnr == np.inf
+    assert parity.compare(0 * a, 0 * a).cosine == 1
+    assert parity.compare(a, 0 * a).cosine == parity.compare(0 * a, a).cosine == 0
     with pytest.raises(ExportError, match="shape"):
         parity.compare(a, b[:, :2])
     with pytest.raises(ExportError, match="the file outputs NaN"):

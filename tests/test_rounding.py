@@ -191,6 +191,14 @@ def test_dead_inputs_and_what_cannot_be_rounded():
     dead = second_order.solve(Problem(given.weights, 0 * gram, bits=4))
     again = nearest(given, dead.steps)
     np.testing.assert_array_equal(dead.integers, again)
+    # Constant inputs leave nothing but rounding errors, and those are not definite.
+    noisy = np.random.default_rng(0).normal(size=gram[0].shape) * 1e-9
+    noisy = np.abs(noisy + noisy.T) * (1 - 0.99 * np.eye(len(noisy)))
+    assert np.linalg.eigvalsh(second_order.damped(noisy[None])[0])[0] < 0
+    for bits in (4, 8):
+        found = second_order.solve(Problem(given.weights, noisy[None], bits=bits))
+        lost = np.abs(found.weights - given.weights)
+        assert (lost <= 1.01 * found.steps[:, None]).all()
     gram[0, 0, 0] = np.nan
     refusal(lambda: second_order.solve(Problem(given.weights, gram)), "finite", "NaN")
     refusal(

@@ -156,9 +156,10 @@ def _of_arrays(
     path: pathlib.Path, preprocessing: typing.Any, count: int, seed: int
 ) -> typing.Any:
     if path.suffix not in (".npz", ".npy") or not os.path.isfile(path):
+        missing = "" if path.exists() else ", which does not exist"
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, an .npy file of images, "
-            f"a folder of images or of {named.ALLOWED}; got {printable(str(path))}"
+            f"a folder of images or of {named.ALLOWED}; got {printable(str(path))}{missing}"
         )
     x = _images_in(path)
     preprocessing.check_numbers(x.dtype)

@@ -203,6 +203,8 @@ def indices(
         ({'10': 0, '2': 1}, None)
     """
     words, names = sorted(words), tuple(names)
+    if not words:
+        return {}, None
     index_of: dict[str, typing.Any]
     if names == class_names(len(names)):
         return _by_sorting(words, len(names), where)

@@ -39,9 +39,9 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
             f"the engine 'ranges' supports int8 recipes; got {recipe.name}: use "
             "'converter' or 'ai_edge_quantizer'"
         )
-    if engine == "converter" and recipe.weight_bits in (2, 4):
+    if engine != "ranges" and recipe.weight_bits in (2, 4):
         raise InvalidArgument(
-            f"the engine 'converter' supports 8-bit weights; got {recipe.name}, which "
+            f"the engine {engine!r} supports 8-bit weights; got {recipe.name}, which "
             f"has {recipe.weight_bits}-bit weights"
         )
     return engine

@@ -37,6 +37,11 @@ def set_labels(model: "keras.Model", text: str | None) -> None:
     from keras_resnets.graph import binary
 
     # Two names of one output say that it tells two classes apart.
+    if len(model.outputs) > 1:
+        raise InvalidArgument(
+            f"--labels names the classes of one output; {model.name} has "
+            f"{len(model.outputs)}"
+        )
     one = binary.has_one_output(model)
     check_names(binary.CLASSES if one else model.output_shape[-1], text)
     model.labels = names(text)

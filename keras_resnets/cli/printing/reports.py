@@ -4,6 +4,7 @@ import typing
 
 import numpy as np
 
+from keras_resnets.cli.page_parts import milliseconds
 from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
@@ -42,8 +43,8 @@ def export_report(report: "ExportReport", images: str) -> str:
         f"  outputs    max difference {report.outputs.max_error:.2g}, "
         f"{_agreement(report.outputs)}",
         _logits_line(report),
-        f"latency      {runtime} {report.latency * 1e3:,.1f} ms{threads}, "
-        f"Keras {report.keras_latency * 1e3:,.1f} ms: {ratio:.1f}x",
+        f"latency      {runtime} {milliseconds(report.latency)}{threads}, "
+        f"Keras {milliseconds(report.keras_latency)}: {ratio:.1f}x",
     ]
     return "\n".join(lines)
 

@@ -280,6 +280,8 @@ def _unknown(source: str) -> str:
         )
     near = nearest(source[:100], named.KERAS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    if pathlib.Path(source).suffix and not os.path.exists(source):
+        hint = ", which does not exist"
     return (
         "data must be an .npz file, a folder with one sub-folder per class, a folder of "
         f"{named.ALLOWED}; got {printable(source)!r}{hint}"

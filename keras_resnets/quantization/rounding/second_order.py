@@ -85,19 +85,42 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     )
 
 
-def damped(gram: np.ndarray) -> np.ndarray:
+def damped(gram: np.ndarray, share: float = DAMPING) -> np.ndarray:
     """Adds a share of the mean diagonal to the diagonal of `gram`.
 
     Args:
         gram: float64 (groups, inputs, inputs).
+        share: the share.
 
     Returns:
         Positive definite array of the same shape; the identity for a group whose
         inputs are all 0, which means rounding to nearest.
     """
     mean = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
-    extra = np.where(mean > 0, DAMPING * mean, 1.0)
+    extra = np.where(mean > 0, share * mean, 1.0)
     return gram + extra[:, None, None] * np.eye(gram.shape[1])
+
+
+def _factored(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Factorizes the matrix of a group, damped until it is positive definite.
+
+    The matrix of constant inputs, as behind a ReLU that is never active, consists of
+    rounding errors.
+
+    Args:
+        gram: float64 (inputs, inputs).
+
+    Returns:
+        (damped matrix, order of the inputs, root of the inverse in that order).
+    """
+    for power in range(16):
+        whole = damped(gram[None], DAMPING * 10.0**power)[0]
+        order = np.argsort(-np.diag(whole), kind="stable")
+        try:
+            return whole, order, _root_of_inverse(whole[np.ix_(order, order)])
+        except np.linalg.LinAlgError:
+            continue
+    raise InvalidArgument("second-order rounding requires a positive definite matrix")
 
 
 def solve(problem: Problem) -> Solution:
@@ -112,12 +135,9 @@ def solve(problem: Problem) -> Solution:
         [1.0, 1.0]
     """
     _check(problem)
-    problem = dataclasses.replace(problem, gram=damped(problem.gram))
-    orders = [np.argsort(-np.diag(gram), kind="stable") for gram in problem.gram]
-    roots = [
-        _root_of_inverse(gram[np.ix_(order, order)])
-        for gram, order in zip(problem.gram, orders, strict=True)
-    ]
+    factored = [_factored(gram) for gram in problem.gram]
+    orders, roots = [x[1] for x in factored], [x[2] for x in factored]
+    problem = dataclasses.replace(problem, gram=np.stack([x[0] for x in factored]))
     problem = _made_up_for(problem, roots, orders)
     if problem.sparsity:
         left, kept = pruned(problem.weights, problem.gram, problem.sparsity)
