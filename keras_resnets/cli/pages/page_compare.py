@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_parts
 from keras_resnets.cli.printing import tables
+from keras_resnets.cli.printing.output import milliseconds
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -120,18 +121,18 @@ def timings(measured: "Sequence[Timing]") -> None:
     best = min(range(len(measured)), key=lambda place: measured[place].median)
     page.set_title(", ".join(names))
     page.set_summary(
-        f"{names[best]} is the fastest: {page_parts.milliseconds(measured[best].median)} a "
+        f"{names[best]} is the fastest: {milliseconds(measured[best].median)} a "
         "batch (median)."
     )
     for name, timing in list(zip(names, measured, strict=True))[:4]:
-        page.add_tile(page_parts.milliseconds(timing.median), name)
+        page.add_tile(milliseconds(timing.median), name)
     blocks: list[Block] = []
     for field, caption, written in (
-        ("median", "Median time of a batch", page_parts.milliseconds),
-        ("p95", "95th percentile of the time of a batch", page_parts.milliseconds),
+        ("median", "Median time of a batch", milliseconds),
+        ("p95", "95th percentile of the time of a batch", milliseconds),
         ("size", "Size of the file", page_parts.megabytes),
         ("memory", "Peak memory of loading and running", page_parts.megabytes),
-        ("load", "Time to load the file and run it once", page_parts.milliseconds),
+        ("load", "Time to load the file and run it once", milliseconds),
     ):
         values = [getattr(timing, field) for timing in measured]
         if not any(values):
@@ -144,10 +145,10 @@ def timings(measured: "Sequence[Timing]") -> None:
         (
             name,
             page_parts.megabytes(timing.size),
-            page_parts.milliseconds(timing.load),
+            milliseconds(timing.load),
             page_parts.megabytes(timing.memory),
-            page_parts.milliseconds(timing.median),
-            page_parts.milliseconds(timing.p95),
+            milliseconds(timing.median),
+            milliseconds(timing.p95),
             f"{timing.throughput:,.0f}",
             f"{measured[0].median / timing.median:.2f}x",
         )

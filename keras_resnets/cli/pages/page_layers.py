@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.pages import page_parts
 from keras_resnets.cli.printing import tables
+from keras_resnets.cli.printing.output import milliseconds
 
 if typing.TYPE_CHECKING:
     from keras_resnets.quantization.search.mixed_precision import Mix
@@ -130,7 +131,7 @@ def front(result: "Front") -> None:
             page_parts.percent(point.trial.top1),
             f"{point.trial.drop:.2f} ({point.trial.error:.2f})",
             f"{point.trial.rmse:.4f}",
-            page_parts.milliseconds(point.seconds),
+            milliseconds(point.seconds),
             "chosen" if point is chosen else "",
         )
         for point in result.points

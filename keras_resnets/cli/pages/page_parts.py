@@ -9,6 +9,7 @@ import typing
 
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.printing import output_kinds
+from keras_resnets.cli.printing.output import milliseconds
 from keras_resnets.errors import counted
 
 if typing.TYPE_CHECKING:
@@ -34,11 +35,6 @@ def percent(share: float | None) -> str:
 def megabytes(size: float) -> str:
     """Formats a number of bytes in MB or kB."""
     return f"{size / 1e6:,.2f} MB" if size >= 1e5 else f"{size / 1e3:,.2f} kB"
-
-
-def milliseconds(seconds: float) -> str:
-    """Formats seconds in ms or s."""
-    return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
 
 
 def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None:

@@ -138,6 +138,11 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)
 
 
+def milliseconds(seconds: float) -> str:
+    """Formats seconds in ms or s."""
+    return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
+
+
 def _encodable(text: str) -> str:
     """Returns JSON with escapes for characters that standard output cannot encode."""
     try:

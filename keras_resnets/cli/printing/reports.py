@@ -4,7 +4,7 @@ import typing
 
 import numpy as np
 
-from keras_resnets.cli.page_parts import milliseconds
+from keras_resnets.cli.printing.output import milliseconds
 from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.export.compare import open_runner as runners
