@@ -124,12 +124,63 @@ def test_batch_normalization_equals_keras_while_training_and_after():
         assert np.abs(a - b).max() <= 1e-5 * max(np.abs(b).max(), 1)
 
 
+@pytest.mark.parametrize("kernel", ["float32", "bfloat16"])
+def test_batch_normalization_of_bfloat16_equals_keras(kernel, monkeypatch):
+    import tensorflow as tf
+
+    from keras_resnets.networks import tensorflow_ops
+
+    monkeypatch.setattr(tensorflow_ops, "batch_norm_dtype", lambda dtype: kernel)
+    images = tf.cast(noise(4, 6, 5, 8) * 3 + 1, "bfloat16")
+    results = []
+    for kind in (layers.BatchNormalization, keras.layers.BatchNormalization):
+        layer = kind(momentum=0.8, epsilon=1e-5, dtype="mixed_bfloat16")
+        layer.build(images.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 8))
+        layer.beta.assign(np.linspace(-1, 1, 8))
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            y = layer(images, training=True)
+            loss = tf.reduce_sum(tf.cast(y, "float32") ** 3)
+        sources = [images, layer.gamma.value, layer.beta.value]
+        of_images, *of_weights = tape.gradient(loss, sources)
+        assert y.dtype == of_images.dtype == tf.bfloat16
+        moving = [layer.moving_mean, layer.moving_variance]
+        results.append([y, of_images, *of_weights, *moving])
+    for n, (a, b) in enumerate(zip(*results, strict=True)):
+        a, b = np.asarray(a, "float32"), np.asarray(b, "float32")
+        # The first two are rounded to bfloat16, and the slopes of a few rounded values
+        # differ; statistics are in float32.
+        tolerance = 2**-7 if n < 4 else 1e-5
+        assert np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1)
+
+
+def test_batch_normalization_casts_no_batch_of_bfloat16_that_its_kernel_takes():
+    import tensorflow as tf
+
+    from keras_resnets.networks import tensorflow_ops
+
+    layer = layers.BatchNormalization(dtype="mixed_bfloat16")
+    layer.build((None, 4, 4, 8))
+    call = tf.function(lambda x: layer(x, training=True))
+    graph = call.get_concrete_function(tf.TensorSpec((2, 4, 4, 8), "bfloat16")).graph
+    (kernel,) = (o for o in graph.get_operations() if o.type == "FusedBatchNormV3")
+    assert kernel.get_attr("T").name == tensorflow_ops.batch_norm_dtype("bfloat16")
+
+
 @pytest.mark.parametrize(
     "kind, arguments",
-    [("BatchNormalization", ()), ("ReLU", ()), ("MaxPooling2D", (3, 2))],
+    [
+        ("BatchNormalization", ()),
+        ("PlainConv2D", (4, 1)),
+        ("ReLU", ()),
+        ("MaxPooling2D", (3, 2)),
+    ],
 )
 def test_layers_save_as_keras_own(kind, arguments, tmp_path):
-    ours, own = getattr(layers, kind), getattr(keras.layers, kind)
+    ours = getattr(layers, kind)
+    kind = kind.removeprefix("Plain")
+    own = getattr(keras.layers, kind)
     layer = ours(*arguments, name="layer")
     saved, expected = (
         keras.saving.serialize_keras_object(each)

@@ -64,7 +64,7 @@ class Parts:
             padding = "valid"
         bias = self.architecture.conv_bias
         special = conv.groups > 1 or conv.dilation > 1
-        make = layers.Conv2D if special else keras.layers.Conv2D
+        make = layers.Conv2D if special else layers.PlainConv2D
         return make(
             conv.filters,
             conv.kernel,

@@ -6,11 +6,13 @@
 - `BatchNormalization`: TensorFlow's fused training kernel, and on JAX statistics in
   one pass over the inputs. Keras 3 composes it of a dozen operations and reads the
   inputs twice.
+- `PlainConv2D`: on TensorFlow without a GPU, training by matrix products. oneDNN's
+  convolutions reorder every kernel three times a step.
 - `ReLU`, `MaxPooling2D`: on JAX with gradients that move fewer bytes.
 - `IdentityPadShortcut`, `StochasticDepth`, `Discard`: layers that Keras lacks.
 
-On other backends the first four are Keras' layers unchanged. A saved model refers to
-Keras' BN, ReLU and pooling, whose results are equal.
+On other backends the first five are Keras' layers unchanged. Except for `Conv2D`, a
+saved model refers to Keras' layers instead of them, whose results are equal.
 """
 
 import typing
@@ -82,6 +84,56 @@ class Conv2D(keras.layers.Conv2D):
         )
 
 
+class PlainConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose training on a CPU moves fewer bytes.
+
+    Shapes: x (N, H, W, C), w (k, k, C, F), y (N, H', W', F), as for `Conv2D`.
+
+    On the TensorFlow backend without a GPU, 1x1 convolutions of small feature maps are
+    matrix products in training, and the gradient of some 3x3 kernels is one
+    (`tensorflow_ops.trained_conv2d`). At inference, and so in every exported file, it
+    is Keras' convolution.
+
+    Arguments, weights and results are those of Keras' layer, up to the order of sums.
+    It is saved as Keras' layer, so that a model loads without this package.
+
+    Example:
+        >>> import keras
+        >>> layer = PlainConv2D(64, 1)
+        >>> tuple(layer(keras.ops.ones((1, 8, 8, 64)), training=True).shape)
+        (1, 8, 8, 64)
+    """
+
+    __module__ = "keras.layers"
+
+    def call(self, inputs: typing.Any, training: bool | None = None) -> typing.Any:
+        outputs = self._trained(inputs) if training else None
+        if outputs is None:
+            return super().call(inputs)
+        if self.use_bias:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _trained(self, inputs: typing.Any) -> typing.Any:
+        """The convolution without bias, or None where Keras' is as good."""
+        native = _native()
+        if native is None or isinstance(inputs, keras.KerasTensor):
+            return None
+        plain = self.groups == 1 and max(self.dilation_rate) == 1
+        even = self.strides in ((1, 1), (2, 2)) and self.data_format == "channels_last"
+        if not (plain and even and native.is_faster_as_product(self.compute_dtype)):
+            return None
+        inputs = ops.convert_to_tensor(inputs)
+        return native.trained_conv2d(inputs, self.kernel, self.strides[0], self.padding)
+
+
+# The name under which Keras saves it.
+PlainConv2D.__name__ = PlainConv2D.__qualname__ = "Conv2D"
+
+# The classes of a convolution as Keras defines it.
+CONVOLUTIONS = (keras.layers.Conv2D, Conv2D, PlainConv2D)
+
+
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with the backend's training kernels.
 
@@ -114,12 +166,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
         float32 = self.dtype_policy.variable_dtype == "float32"
         if mask is not None or not float32 or backend not in ("tensorflow", "jax"):
             return super().call(inputs, training=training, mask=mask)
-        inputs = ops.cast(inputs, "float32")
         if backend == "tensorflow":
             outputs, mean, variance = _native().fused_batch_norm(
-                inputs, self.gamma, self.beta, self.epsilon
+                ops.convert_to_tensor(inputs), self.gamma, self.beta, self.epsilon
             )
         else:
+            inputs = ops.cast(inputs, "float32")
             outputs, mean, variance = self._single_pass(inputs)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1.0 - keep))

@@ -93,10 +93,160 @@ def _run_once(groups: int, dilation: int, dtype: str) -> None:
     forward_and_backward(inputs, kernel)
 
 
+@functools.cache
+def is_faster_as_product(dtype: str) -> bool:
+    """Whether `trained_conv2d` may use matrix products: on a CPU, in measured dtypes."""
+    devices = {device.device_type for device in tf.config.get_visible_devices()}
+    return devices == {"CPU"} and dtype in ("float32", "bfloat16")
+
+
+# Up to these numbers of output pixels a product is faster than oneDNN's convolution. It
+# reorders the kernel three times a step and has slow kernels for the gradient; a product
+# reads the kernel as it is, but loses on feature maps with many pixels.
+# Measured by benchmarks/train_convolutions.py, batches of 8 and 16, on AVX-512 BF16.
+_PIXELS_1X1 = 28 * 28
+_PIXELS_3X3_STRIDE_2 = 14 * 14
+_PIXELS_3X3 = 7 * 7
+
+
+def trained_conv2d(
+    inputs: tf.Tensor, kernel: typing.Any, stride: int, padding: str
+) -> tf.Tensor | None:
+    """Convolves an NHWC batch whose gradient is asked for, with fewer bytes moved.
+
+    Args:
+        inputs: (N, H, W, C), 3x3 windows of stride 2 padded already.
+        kernel: (k, k, C, F).
+        stride: 1 or 2.
+        padding: `"same"` or `"valid"`.
+
+    Returns:
+        (N, H', W', F), or None where `tf.nn.conv2d` is as fast.
+    """
+    kernel = tf.convert_to_tensor(kernel)
+    _, height, width, channels = inputs.shape
+    size, _, _, filters = kernel.shape
+    if height is None or width is None or (stride == 2 and (height % 2 or width % 2)):
+        return None
+    pixels = (height // stride) * (width // stride)
+    if size == 1 and min(channels, filters) >= 64 and pixels <= _PIXELS_1X1:
+        return _conv_1x1(inputs, kernel, stride)
+    if size != 3 or padding != ("same" if stride == 1 else "valid"):
+        return None
+    if stride == 1 and min(channels, filters) >= 256 and pixels <= _PIXELS_3X3:
+        return _conv_3x3(inputs, kernel, stride)
+    pixels = (height // 2 - 1) * (width // 2 - 1)
+    if stride == 2 and min(channels, filters) >= 128 and pixels <= _PIXELS_3X3_STRIDE_2:
+        return _conv_3x3(inputs, kernel, stride)
+    return None
+
+
+def _product(a: tf.Tensor, b: tf.Tensor, transposed: bool = False) -> tf.Tensor:
+    """The product of two matrices by oneDNN, which tf.matmul calls for stacks only."""
+    return tf.raw_ops.BatchMatMulV2(x=a, y=b, adj_x=transposed)
+
+
+def _conv_1x1(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    channels, filters = kernel.shape[2:]
+    if stride == 2:
+        (inputs,) = _phases(inputs, ((0, 0),), 0)
+    _, height, width, _ = inputs.shape
+    rows = tf.reshape(inputs, (-1, channels))
+    outputs = _product(rows, tf.reshape(kernel, (channels, filters)))
+    return tf.reshape(outputs, (-1, height, width, filters))
+
+
+def _conv_3x3(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """A convolution whose gradient of the kernel is a product with all its windows."""
+    geometry = {
+        "strides": [1, stride, stride, 1],
+        "padding": "SAME" if stride == 1 else "VALID",
+    }
+
+    @tf.custom_gradient
+    def convolve(
+        inputs: tf.Tensor, kernel: tf.Tensor
+    ) -> tuple[tf.Tensor, typing.Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+        def gradient(slopes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            of_inputs = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(inputs),
+                filter=kernel,
+                out_backprop=slopes,
+                **geometry,
+            )
+            rows = tf.reshape(slopes, (-1, kernel.shape[-1]))
+            of_kernel = _product(_windows(inputs, stride), rows, transposed=True)
+            return of_inputs, tf.reshape(of_kernel, kernel.shape)
+
+        return tf.nn.conv2d(inputs, kernel, **geometry), gradient
+
+    return convolve(inputs, kernel)
+
+
+def _windows(inputs: tf.Tensor, stride: int) -> tf.Tensor:
+    """The 3x3 windows, (N H' W', 9 C)."""
+    offsets = [(i, j) for i in range(3) for j in range(3)]
+    _, height, width, channels = inputs.shape
+    if stride == 2:
+        parts = _phases(inputs, offsets, 1)
+    else:
+        padded = tf.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        parts = [padded[:, i : i + height, j : j + width] for i, j in offsets]
+    return tf.reshape(tf.concat(parts, -1), (-1, 9 * channels))
+
+
+def _phases(
+    inputs: tf.Tensor, offsets: Sequence[tuple[int, int]], fewer: int
+) -> list[tf.Tensor]:
+    """Every second pixel from each offset on, (N, H / 2 - fewer, W / 2 - fewer, C).
+
+    A slice with strides reads one value at a time. Here even and odd pixels lie on axes
+    of their own, so that each pixel is copied as a whole, in the gradient too.
+    """
+    _, height, width, channels = inputs.shape
+    apart = tf.reshape(inputs, (-1, height // 2, 2, width // 2, 2 * channels))
+    size = (-1, height // 2 - fewer, 1, width // 2 - fewer, channels)
+    return [
+        tf.squeeze(
+            tf.slice(apart, (0, i // 2, i % 2, j // 2, j % 2 * channels), size), 2
+        )
+        for i, j in offsets
+    ]
+
+
+@functools.cache
+def batch_norm_dtype(dtype: str) -> str:
+    """The dtype in which `fused_batch_norm` takes a batch of `dtype` on this machine.
+
+    The kernel for bfloat16 computes in float32 and rounds its results, as if the batch
+    were cast before and after, but without the passes over memory of the casts.
+    """
+    if dtype != "bfloat16":
+        return "float32"
+    with tf.init_scope():
+        batch, vector = tf.ones((2, 2, 2, 4), dtype), tf.ones((4,))
+        try:
+            outputs, mean, _, *saved = tf.raw_ops.FusedBatchNormV3(
+                x=batch, scale=vector, offset=vector, mean=[], variance=[]
+            )
+            tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=outputs,
+                x=batch,
+                scale=vector,
+                reserve_space_1=saved[0],
+                reserve_space_2=saved[1],
+                reserve_space_3=saved[2],
+            )
+        except (tf.errors.OpError, ValueError):
+            return "float32"
+    return dtype
+
+
 def fused_batch_norm(
     inputs: tf.Tensor, gamma: typing.Any, beta: typing.Any, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalizes an NHWC float32 batch; returns it, its mean and biased variance."""
+    """Normalizes an NHWC batch; returns it, its mean and biased variance in float32."""
+    inputs = tf.cast(inputs, batch_norm_dtype(inputs.dtype.name))
     # The raw operator, since tf.nn.fused_batch_norm lifts epsilon to 1.001e-5.
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs,

@@ -104,8 +104,7 @@ def _by_channel(layer: keras.layers.Layer) -> bool:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    kinds = (keras.layers.Conv2D, layers.Conv2D)
-    return type(layer) in kinds and layer.groups == 1
+    return type(layer) in layers.CONVOLUTIONS and layer.groups == 1
 
 
 def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Model:

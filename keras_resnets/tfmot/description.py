@@ -49,6 +49,7 @@ _PLAIN = {
 }
 _PLAIN |= {
     layers.Conv2D: _PLAIN[keras.layers.Conv2D],
+    layers.PlainConv2D: _PLAIN[keras.layers.Conv2D],
     layers.BatchNormalization: _PLAIN[keras.layers.BatchNormalization],
     layers.ReLU: _PLAIN[keras.layers.ReLU],
     layers.MaxPooling2D: _PLAIN[keras.layers.MaxPooling2D],

@@ -93,7 +93,7 @@ def kernels_of(model: keras.Model) -> dict[str, Kernel]:
     ends = _outputs(model)
     for layer in all_layers(model):
         # Of no other class: that may do something else with its kernel.
-        if type(layer) in (keras.layers.Conv2D, layers.Conv2D):
+        if type(layer) in layers.CONVOLUTIONS:
             followers = {id(n.operation): n.operation for n in layer._outbound_nodes}
             tensors = (t for node in layer._inbound_nodes for t in node.output_tensors)
             if not ends.isdisjoint(map(id, tensors)):

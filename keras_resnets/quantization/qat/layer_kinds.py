@@ -51,7 +51,7 @@ def is_norm(layer: typing.Any) -> bool:
 
 def is_kernel(layer: typing.Any) -> bool:
     """Returns whether it is a convolution or dense layer with a supported activation."""
-    classes = (keras.layers.Dense, keras.layers.Conv2D, layers.Conv2D)
+    classes = (keras.layers.Dense, *layers.CONVOLUTIONS)
     inside = ("linear", *FUSED, *BOUNDED)
     return type(layer) in classes and anatomy.function_of(layer) in inside
 
