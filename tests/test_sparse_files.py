@@ -66,6 +66,15 @@ def test_same_numbers_in_fewer_bytes(recipe, pattern, share, tmp_path):
     assert {"conv2d", "conv2d_1", "conv2d_2"} <= layers
 
 
+def test_a_kernel_of_nothing_but_zeros(tmp_path):
+    """It has a value, since LiteRT takes a tensor without values for no constant."""
+    model = pruned()
+    kernel, bias = model.layers[2].get_weights()
+    model.layers[2].set_weights([0 * kernel, bias + 1])
+    report = to_tflite(model, tmp_path / "a.tflite", sparse=True)
+    assert report.operators["DENSIFY"] == 2 and report.outputs.max_error < 1e-6
+
+
 def outputs(content, built_in, images):
     """What a file makes of images or of integers."""
     litert = tflite_runner.litert()

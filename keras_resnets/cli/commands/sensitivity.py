@@ -72,12 +72,14 @@ def _sensitivity(asked: Options) -> None:
         from keras_resnets import quantization
         from keras_resnets.cli.commands import training_output
         from keras_resnets.cli.printing import tables
+        from keras_resnets.quantization.ranges import DeadTensors
         from keras_resnets.quantization.rounding.kernels import FewWindows
         from keras_resnets.system.progress import ProgressBar
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        with ProgressBar(0, "layers") as bar, training_output.notes_printed(FewWindows):
+        notes = training_output.notes_printed(FewWindows, DeadTensors)
+        with ProgressBar(0, "layers") as bar, notes:
             costs = quantization.sensitivity(
                 model,
                 chosen.images[: asked.images],

@@ -108,10 +108,16 @@ def smallest(kernel: np.ndarray) -> Encoded:
 def _blocks(
     kernel: np.ndarray, block: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks (outputs, positions, inputs, *block), and which of them are not zeros."""
+    """Blocks (outputs, positions, inputs, *block), and which of them are not zeros.
+
+    The first block of a kernel of nothing but zeros counts as nonzero: a tensor without
+    values is no constant.
+    """
     outputs, inputs = kernel.shape[0] // block[0], kernel.shape[-1] // block[1]
     parts = kernel.reshape(outputs, block[0], -1, inputs, block[1])
-    return parts.transpose(0, 2, 3, 1, 4), (parts != 0).any(axis=(1, 4))
+    is_nonzero = (parts != 0).any(axis=(1, 4))
+    is_nonzero.flat[0] |= not is_nonzero.any()
+    return parts.transpose(0, 2, 3, 1, 4), is_nonzero
 
 
 def _indices(is_nonzero: np.ndarray, by_outputs: bool) -> tuple[np.ndarray, np.ndarray]:
