@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import pathlib
 import re
 import shlex
 import shutil
@@ -204,6 +205,38 @@ def test_a_model_that_nothing_names(files, capsys, monkeypatch):
     assert "MODEL was given twice" in error
     error = refused("quantize", "resnet8", *data, capsys=capsys)
     assert "--weights is required for a variant such as resnet8" in error
+
+
+@pytest.mark.parametrize("command", ["quantize", "train", "search", "info"])
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("a.onnx", "an exported file: give the network that it was made of"),
+        ("saved", "an exported file"),
+        ("run_of_another", "a folder without"),
+        ("a.txt", "another file"),
+        ("gone.tflite", "there is no file or folder 'gone.tflite'"),
+        ("gone/", "there is no file or folder 'gone/'"),
+        ("resnet-8x", "unknown model 'resnet-8x'; did you mean"),
+    ],
+)
+def test_a_model_that_is_no_network(
+    command, model, said, capsys, tmp_path, monkeypatch
+):
+    """The message says what it is, not that weights are missing."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("saved", "run_of_another"):
+        pathlib.Path(name).mkdir()
+    for name in ("a.onnx", "a.txt", "saved/saved_model.pb"):
+        pathlib.Path(name).write_bytes(b"content")
+    words = {
+        "info": [],
+        "train": ["--data", "d.npz", "--recipe", "finetune", "--output", "r"],
+    }.get(command, ["--data", "d.npz"])
+    assert said in refused(command, model, *words, capsys=capsys)
+    if command == "quantize":
+        words += ["--weights", "cifar10"]
+        assert said in refused(command, model, *words, capsys=capsys)
 
 
 def test_photos_of_weights_that_name_their_network(files, photos, capsys):

@@ -155,7 +155,7 @@ def _meant(name: str) -> str:
         return f": {_said_here(network, tag)}"
     near = nearest(idioms.readings(name)[0][0], [*variants.VARIANTS, *ALIASES])
     hint = f"; did you mean {', '.join(near)}?" if near else ""
-    return f"{hint} (list_models() names all)"
+    return f"{hint} (keras-resnets list, or list_models(), names all)"
 
 
 def _said_here(network: str, tag: str | None) -> str:

@@ -5,6 +5,7 @@ Weights files of this package name their network, so that MODEL can be left out.
 
 import argparse
 import json
+import os
 import pathlib
 import typing
 
@@ -86,10 +87,38 @@ def resolve(namespace: argparse.Namespace) -> None:
     namespace.model = resolved[0]
     if hasattr(namespace, "weights") or resolved[1] is not None:
         namespace.weights = resolved[1]
+    if not takes_files:
+        check_known(resolved[0])
     if namespace.weights_needed and resolved[1] is None and not is_own(resolved[0]):
         raise InvalidArgument(
             f"--weights is required for a variant such as {resolved[0]}"
         )
+
+
+def check_known(model: str) -> None:
+    """Raises `InvalidArgument` unless MODEL is a variant or a `.keras` file."""
+    if is_own(model):
+        return
+    from keras_resnets.export import formats
+    from keras_resnets.models import registry
+
+    try:
+        registry.get_architecture(model)
+        return
+    except InvalidArgument as error:
+        unknown = error
+    path = pathlib.Path(model)
+    if formats.looks_exported(model) and path.exists():
+        raise InvalidArgument(
+            f"MODEL must be a {WHAT}; got {shown(model)}, an exported file: give the "
+            "network that it was made of"
+        )
+    if path.exists():
+        kind = "a folder without run.json" if path.is_dir() else "another file"
+        raise InvalidArgument(f"MODEL must be a {WHAT}; got {shown(model)}, {kind}")
+    is_path = model.endswith(("/", os.sep)) or path.suffix.lower() in formats.ENDINGS
+    missing = f"there is no file or folder {shown(model)}" if is_path else ""
+    raise InvalidArgument(missing or str(unknown))
 
 
 def is_own(model: str) -> bool:

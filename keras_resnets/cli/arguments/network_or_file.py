@@ -107,6 +107,7 @@ def _check_network(asked: Subject) -> None:
     path = pathlib.Path(asked.model)
     if path.is_dir():
         raise InvalidArgument(f"{path} is a folder without a SavedModel in it")
+    model_argument.check_known(asked.model)
     for name in ("mode", "threads"):
         if getattr(asked, name) is not None:
             raise InvalidArgument(
