@@ -155,6 +155,13 @@ def check_range(
 
 def check_positive_int(argument: str, value: object) -> None:
     """Raises `InvalidArgument` unless `value` is a whole number of at least 1."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    check_whole(argument, value, 1)
+
+
+def check_whole(argument: str, value: object, least: int = 0) -> None:
+    """Raises `InvalidArgument` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return
-    raise InvalidArgument(f"{argument} must be a whole number >= 1; got {shown(value)}")
+    raise InvalidArgument(
+        f"{argument} must be a whole number >= {least}; got {shown(value)}"
+    )

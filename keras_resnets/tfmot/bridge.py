@@ -17,6 +17,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_whole
 from keras_resnets.export import landing
 from keras_resnets.export import prepare
 from keras_resnets.export import session
@@ -64,14 +65,8 @@ class Tuning:
         check_positive_int("batch_size", self.batch_size)
         if self.learning_rate is not None:
             check_range("learning_rate", self.learning_rate, 0, 10)
-        if not isinstance(self.crop, int) or self.crop < 0:
-            raise InvalidArgument(
-                f"crop must be a whole number >= 0; got {self.crop!r}"
-            )
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise InvalidArgument(
-                f"seed must be a whole number >= 0; got {self.seed!r}"
-            )
+        check_whole("crop", self.crop)
+        check_whole("seed", self.seed)
 
 
 # docs/compression.md has the results.

@@ -4,8 +4,6 @@ import typing
 
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
-
 # Separate streams of random numbers.
 SHUFFLE, IMAGES, BATCH, NETWORK, CLASSES = range(5)
 
@@ -19,12 +17,6 @@ def generator(*words: typing.Any) -> np.random.Philox:
     """Returns the generator that is seeded by `words`, whole numbers."""
     key = np.random.SeedSequence(words).generate_state(2, np.uint64)
     return np.random.Philox(key=key)
-
-
-def check_seed(seed: int) -> None:
-    """Raises `InvalidArgument` unless `seed` is a whole number >= 0."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InvalidArgument(f"seed must be a whole number >= 0; got {seed!r}")
 
 
 def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:

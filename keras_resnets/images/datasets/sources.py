@@ -11,6 +11,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_whole
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.images import folders
@@ -27,7 +28,6 @@ from keras_resnets.images.datasets.arrays import read_parts
 from keras_resnets.images.datasets.arrays import spread
 from keras_resnets.images.datasets.listing import ArrayListing
 from keras_resnets.images.datasets.opened import Opened
-from keras_resnets.images.datasets.seeded import check_seed
 from keras_resnets.images.datasets.seeded import held_out
 from keras_resnets.images.datasets.split import Dataset
 from keras_resnets.images.datasets.split import check_channels
@@ -104,7 +104,7 @@ def open_dataset(
     """
     if validation is not None:
         check_range("validation", validation, 0.0, 1.0, inclusive=False)
-    check_seed(seed)
+    check_whole("seed", seed)
     pairs = _class_names_of(classes)
     opened = _find(source, pairs, None, multi_label, channels)
     if "train" not in opened.listings:

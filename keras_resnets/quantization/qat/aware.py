@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_whole
 from keras_resnets.export import prepare
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.graph import provenance
@@ -137,8 +138,7 @@ class FreezeRanges(keras.callbacks.Callback):
 
     def __init__(self, epoch: int) -> None:
         super().__init__()
-        if not isinstance(epoch, int) or epoch < 0:
-            raise InvalidArgument(f"epoch must be a whole number >= 0; got {epoch!r}")
+        check_whole("epoch", epoch)
         self.epoch = epoch
 
     def on_epoch_begin(self, epoch: int, logs: typing.Any = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
-from keras_resnets.images.datasets.seeded import check_seed
+from keras_resnets.errors import check_whole
 from keras_resnets.images.datasets.split import check_labels
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data.batch_loader import Loader
@@ -160,7 +160,7 @@ def _check(
     check_positive_int("classes", classes)
     check_positive_int("workers", workers)
     check_choice("dtype", dtype, ("float32", "bfloat16", "float16"))
-    check_seed(seed)
+    check_whole("seed", seed)
     check_labels(split.labels, classes, "the network")
     if augmentation and augmentation.mixes and not one_hot:
         raise InvalidArgument("mixup and cutmix mix targets: they need one_hot=True")
