@@ -125,6 +125,20 @@ def check_functional(model: Any, what: str) -> None:
         )
 
 
+def check_one_image(model: keras.Model, what: str) -> None:
+    """Raises `InvalidArgument` unless `model` has one image input.
+
+    Args:
+        model: a functional or Sequential model.
+        what: the caller, for the message: `"export"`.
+    """
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        raise InvalidArgument(
+            f"{what} takes a model with one image input (batch, height, width, "
+            f"channels); {model.name} has {[tuple(x.shape) for x in model.inputs]}"
+        )
+
+
 def inference_model(
     model: keras.Model, logits: bool = False, features: Sequence[str] | None = None
 ) -> keras.Model:
@@ -175,11 +189,7 @@ def input_shape(
         InvalidArgument: more than one input, an open size, or a size that is not the
             model's.
     """
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        raise InvalidArgument(
-            "export takes a model with one image input (batch, height, width, channels); "
-            f"{model.name} has {[tuple(tensor.shape) for tensor in model.inputs]}"
-        )
+    check_one_image(model, "export")
     own = tuple(model.inputs[0].shape[1:])
     shape = (*size, own[2]) if size else own
     if None in shape:

@@ -141,6 +141,16 @@ def _prepared(images: np.ndarray, preprocessing: "Preprocessing") -> np.ndarray:
     return np.stack([preprocessing(channels.as_image(image)) for image in images])
 
 
+def check_labels(labels: np.ndarray, model: "keras.Model") -> None:
+    """Raises `InvalidArgument` for a label that the model has no class for."""
+    classes = model.output_shape[-1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InvalidArgument(
+            f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
+            f"{labels.min()}..{labels.max()}"
+        )
+
+
 def evaluate(
     model: "keras.Model",
     data: Labelled,
@@ -161,17 +171,12 @@ def evaluate(
     Raises:
         InvalidArgument: a label that the model has no class for.
     """
-    classes = model.output_shape[-1]
     if data.labels.ndim == 2:
         raise InvalidArgument(
             "data must have one class per image; got several labels, which "
             "evaluate_labels supports"
         )
-    if data.labels.min() < 0 or data.labels.max() >= classes:
-        raise InvalidArgument(
-            f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
-            f"{data.labels.min()}..{data.labels.max()}"
-        )
+    check_labels(data.labels, model)
     first, five, done = 0, 0, 0
     for images in data.batches(batch_size):
         expected = data.labels[done : done + len(images), None]

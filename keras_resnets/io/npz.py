@@ -6,6 +6,7 @@ import math
 import os
 import typing
 import zipfile
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import IO
 
@@ -69,23 +70,12 @@ class Npz:
         """
         self.reading = name
         member = self._member(name)
-        with self._archive.open(member) as stream:
-            shape, order, dtype = _header(stream)
-            if dtype.kind not in kinds:
-                raise InvalidArgument(
-                    f"it must be of numbers; got {printable(str(dtype), 60)}"
-                )
-            count = math.prod(shape)
-            size = count * dtype.itemsize
-            if stream.tell() + size != member.file_size:
-                raise InvalidArgument(
-                    f"its header says {size:,} bytes, its file has "
-                    f"{member.file_size - stream.tell():,}"
-                )
+
+        def take(size: int, shape: tuple[int, ...], order: typing.Any) -> None:
             self._take(size * (2 if order == "F" and len(shape) > 1 else 1), shape)
-            array = np.empty(count, dtype)
-            _fill(stream, array.view("uint8").data)
-        return array.reshape(shape, order=order)
+
+        with self._archive.open(member) as stream:
+            return _read_array(stream, member.file_size, kinds, take)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         member, *others = self._members[name]
@@ -159,6 +149,21 @@ def read_stream(
     Raises:
         InvalidArgument: an array of another kind, or one that the file does not hold.
     """
+
+    def take(need: int, shape: tuple[int, ...], order: typing.Any) -> None:
+        if need > most:
+            raise InvalidArgument(
+                f"an array may have {most / 2**20:,.0f} MB; this one has "
+                f"{need / 2**20:,.0f} MB"
+            )
+
+    return _read_array(stream, size, kinds, take)
+
+
+def _read_array(
+    stream: typing.Any, size: int, kinds: str, take: Callable[..., None]
+) -> np.ndarray:
+    """Reads an array; `take` (bytes, shape, order) refuses one that is too large."""
     shape, order, dtype = _header(stream)
     if dtype.kind not in kinds:
         raise InvalidArgument(f"it must be of numbers; got {printable(str(dtype), 60)}")
@@ -168,11 +173,7 @@ def read_stream(
         raise InvalidArgument(
             f"its header says {need:,} bytes, its file has {size - stream.tell():,}"
         )
-    if need > most:
-        raise InvalidArgument(
-            f"an array may have {most / 2**20:,.0f} MB; this one has "
-            f"{need / 2**20:,.0f} MB"
-        )
+    take(need, shape, order)
     array = np.empty(count, dtype)
     _fill(stream, array.view("uint8").data)
     return array.reshape(shape, order=order)

@@ -301,11 +301,7 @@ def _first(data: typing.Any, count: int) -> typing.Any:
 
 def _check_model(model: keras.Model, what: str) -> None:
     prepare.check_functional(model, what)
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        raise InvalidArgument(
-            f"{what} takes a model with one image input (batch, height, width, "
-            f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
-        )
+    prepare.check_one_image(model, what)
     names = list(signature.outputs(model))
     classifier = names == ["logits"] or (
         names == ["predictions"] and description.describe(model)["softmax"]

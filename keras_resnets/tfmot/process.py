@@ -17,6 +17,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.images import evaluation
 from keras_resnets.images.calibration_checks import check_images
 from keras_resnets.io.files import scratch_folder
 from keras_resnets.system import child_process
@@ -237,17 +238,12 @@ def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> 
         InvalidArgument: images or labels that do not fit the model.
     """
     labels, batches = _opened(data)
-    classes = model.output_shape[-1]
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels):
         raise InvalidArgument(
             f"labels must be one whole number an image; got {labels.dtype} of shape "
             f"{labels.shape}"
         )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InvalidArgument(
-            f"labels must lie in 0..{classes - 1}, the classes of {model.name}; got "
-            f"{labels.min()}..{labels.max()}"
-        )
+    evaluation.check_labels(labels, model)
     input_shape, shape, done = model.inputs[0].shape[1:], None, 0
     # Plain writes: through a memory map, a full disk would end the process.
     with open(folder / "x.npy", "wb") as file:

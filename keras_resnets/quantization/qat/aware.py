@@ -95,11 +95,7 @@ def quantize_aware(
 
 def _check_model(model: keras.Model) -> None:
     prepare.check_functional(model, "quantization")
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        raise InvalidArgument(
-            "quantization requires a model with one image input (batch, height, width, "
-            f"channels); {model.name} has {[tuple(t.shape) for t in model.inputs]}"
-        )
+    prepare.check_one_image(model, "quantization")
     if quantized.is_quantized(model):
         raise InvalidArgument(
             f"{model.name} is already quantized: give its float model"
