@@ -92,7 +92,9 @@ def choose(
         chosen = quantization.choose(
             source, model.preprocessing, asked.count or _COUNT, asked.seed, fewest
         )
-    page.add_input("calibration", f"{len(chosen.images):,} images of {chosen.source}")
+    page.add_inputs(
+        {"calibration": f"{len(chosen.images):,} images of {chosen.source}"}
+    )
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
     few = calibration_checks.words_for_few(len(chosen.images))
     if chosen.skipped:

@@ -348,7 +348,7 @@ def open_labelled(
             source, model.preprocessing, count, names, part, seed, several
         )
     say_notes(data.notes)
-    page.add_input("labelled images", f"{len(data.labels):,} of {source}")
+    page.add_inputs({"labelled images": f"{len(data.labels):,} of {source}"})
     return data
 
 

@@ -14,6 +14,7 @@ import shlex
 import sys
 import typing
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import ExportError
@@ -164,10 +165,10 @@ def set_title(title: str) -> None:
         _now.title = title
 
 
-def add_input(name: str, value: object) -> None:
-    """Adds a fact about the inputs; a later one of the same name replaces it."""
+def add_inputs(facts: Mapping[str, object]) -> None:
+    """Adds facts about the inputs by name; a later one of the same name replaces it."""
     if _now is not None:
-        _now.inputs[name] = value
+        _now.inputs |= facts
 
 
 def set_params(params: int) -> None:

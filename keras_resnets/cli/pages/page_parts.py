@@ -41,25 +41,24 @@ def model(network: "keras.Model", asked: typing.Any, source: typing.Any) -> None
     """Adds the network and the origin of its weights to the page."""
     if not page.is_requested():
         return
-    shape = " x ".join(str(side or "any") for side in network.inputs[0].shape[1:])
+    params = network.count_params()
     page.set_title(network.name)
-    page.set_params(network.count_params())
-    page.add_input("model", network.name)
-    page.add_input("input", shape)
-    page.add_input("outputs", " x ".join(map(str, network.output_shape[1:])))
-    page.add_input("parameters", f"{network.count_params():,}")
+    page.set_params(params)
+    shape = " x ".join(str(side or "any") for side in network.inputs[0].shape[1:])
+    outputs = " x ".join(map(str, network.output_shape[1:]))
+    facts = {"model": network.name, "input": shape, "outputs": outputs}
+    page.add_inputs({**facts, "parameters": f"{params:,}"})
     provenance = images(network)
     if source is None:
-        page.add_input("weights", f"random (seed {getattr(asked, 'seed', 0)})")
+        page.add_inputs({"weights": f"random (seed {getattr(asked, 'seed', 0)})"})
         return
-    page.add_input("weights", asked.weights or source.path)
-    page.add_input("weights from", source.origin)
-    digest = _digest(source.path)
-    if digest:
-        page.add_input("sha256 of the weights", digest)
+    facts = {"weights": asked.weights or source.path, "weights from": source.origin}
+    if digest := _digest(source.path):
+        facts["sha256 of the weights"] = digest
     if provenance.confidence:
         temperature = provenance.confidence["temperature"]
-        page.add_input("temperature of the logits", f"{temperature:.3f}")
+        facts["temperature of the logits"] = f"{temperature:.3f}"
+    page.add_inputs(facts)
 
 
 def images(network: "keras.Model") -> "Provenance":
@@ -70,11 +69,12 @@ def images(network: "keras.Model") -> "Provenance":
     """
     from keras_resnets.graph import provenance
 
-    origin = provenance.of(network)
+    origin, facts = provenance.of(network), {}
     if origin.preprocessing is not None:
-        page.add_input("preprocessing", _preprocessing(origin.preprocessing))
+        facts["preprocessing"] = _preprocessing(origin.preprocessing)
     if origin.labels is not None:
-        page.add_input("classes", _labels(origin.labels))
+        facts["classes"] = _labels(origin.labels)
+    page.add_inputs(facts)
     return origin
 
 
@@ -93,10 +93,10 @@ def file(path: str, name: str = "file", entitled: bool = True) -> None:
     place = pathlib.Path(path)
     if entitled:
         page.set_title(place.name)
-    page.add_input(name, f"{path}, {megabytes(files.size(place))}")
-    digest = _digest(place)
-    if digest:
-        page.add_input(f"sha256 of {place.name}", digest)
+    facts = {name: f"{path}, {megabytes(files.size(place))}"}
+    if digest := _digest(place):
+        facts[f"sha256 of {place.name}"] = digest
+    page.add_inputs(facts)
 
 
 def _preprocessing(preprocessing: "Preprocessing") -> str:
