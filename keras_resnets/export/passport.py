@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -224,6 +223,9 @@ def _finite(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Returns the versions of the packages that an export uses, by name."""
+    # Commands import this module for their help, and must start fast.
+    import importlib.metadata
+
     versions_by_package = {}
     for name in _PACKAGES:
         try:
