@@ -3,11 +3,11 @@
 - `Conv2D`: grouped and dilated convolution by TensorFlow's own kernel. Keras 3
   compiles every grouped convolution with XLA (hundreds of times slower to train on a
   CPU, and unreadable for ONNX) and lowers dilation to SpaceToBatch.
-- `BatchNormalization`: TensorFlow's fused training kernel, and on JAX statistics in
-  one pass over the inputs. Keras 3 composes it of a dozen operations and reads the
-  inputs twice.
-- `PlainConv2D`: on TensorFlow without a GPU, training by matrix products. oneDNN's
-  convolutions reorder every kernel three times a step.
+- `BatchNormalization`: the fused training kernels of TensorFlow and PyTorch, and on JAX
+  statistics in one pass over the inputs. Keras 3 composes it of a dozen operations and
+  reads the inputs twice.
+- `PlainConv2D`: on TensorFlow and PyTorch without a GPU, training by matrix products.
+  oneDNN's convolutions reorder every kernel three times a step.
 - `ReLU`, `MaxPooling2D`: on JAX with gradients that move fewer bytes.
 - `IdentityPadShortcut`, `StochasticDepth`, `Discard`: layers that Keras lacks.
 
@@ -28,13 +28,22 @@ from keras_resnets.errors import check_range
 PACKAGE = "keras_resnets"
 
 
-def _native() -> typing.Any:
+def _tensorflow_ops() -> typing.Any:
     """The TensorFlow helpers, or None on another backend."""
     if keras.backend.backend() != "tensorflow":
         return None
     from keras_resnets.networks import tensorflow_ops
 
     return tensorflow_ops
+
+
+def _torch_ops() -> typing.Any:
+    """The PyTorch helpers, or None on another backend."""
+    if keras.backend.backend() != "torch":
+        return None
+    from keras_resnets.networks import torch_ops
+
+    return torch_ops
 
 
 def _jax_ops(inputs: typing.Any) -> typing.Any:
@@ -70,7 +79,7 @@ class Conv2D(keras.layers.Conv2D):
     """
 
     def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
-        native = _native()
+        native = _tensorflow_ops()
         if native is None or self.data_format != "channels_last":
             return super().convolution_op(inputs, kernel)
         dilated = max(self.dilation_rate) > 1
@@ -91,7 +100,8 @@ class PlainConv2D(keras.layers.Conv2D):
 
     On the TensorFlow backend without a GPU, 1x1 convolutions of small feature maps are
     matrix products in training, and the gradient of some 3x3 kernels is one
-    (`tensorflow_ops.trained_conv2d`). At inference, and so in every exported file, it
+    (`tensorflow_ops.trained_conv2d`); on the PyTorch backend on a CPU, 1x1 convolutions
+    are (`torch_ops.trained_conv2d`). At inference, and so in every exported file, it
     is Keras' convolution.
 
     Arguments, weights and results are those of Keras' layer, up to the order of sums.
@@ -116,15 +126,13 @@ class PlainConv2D(keras.layers.Conv2D):
 
     def _trained(self, inputs: typing.Any) -> typing.Any:
         """The convolution without bias, or None where Keras' is as good."""
-        native = _native()
-        if native is None or isinstance(inputs, keras.KerasTensor):
-            return None
+        native = _tensorflow_ops() or _torch_ops()
         plain = self.groups == 1 and max(self.dilation_rate) == 1
         even = self.strides in ((1, 1), (2, 2)) and self.data_format == "channels_last"
-        if not (plain and even and native.is_faster_as_product(self.compute_dtype)):
+        if native is None or not (plain and even):
             return None
-        inputs = ops.convert_to_tensor(inputs)
-        return native.trained_conv2d(inputs, self.kernel, self.strides[0], self.padding)
+        inputs, kernel = map(ops.convert_to_tensor, (inputs, self.kernel))
+        return native.trained_conv2d(inputs, kernel, self.strides[0], self.padding)
 
 
 # The name under which Keras saves it.
@@ -158,21 +166,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(
         self, inputs: typing.Any, training: bool | None = None, mask: typing.Any = None
     ) -> typing.Any:
-        backend = keras.backend.backend()
         plain = self.scale and self.center and not self.renorm and not self.synchronized
         channels_last = len(inputs.shape) == 4 and self.axis in (-1, 3)
         if not (training and self.trainable and plain and channels_last):
             return super().call(inputs, training=training, mask=mask)
         float32 = self.dtype_policy.variable_dtype == "float32"
-        if mask is not None or not float32 or backend not in ("tensorflow", "jax"):
+        kernels = _tensorflow_ops() or _torch_ops()
+        fast = kernels is not None or keras.backend.backend() == "jax"
+        if mask is not None or not (float32 and fast):
             return super().call(inputs, training=training, mask=mask)
-        if backend == "tensorflow":
-            outputs, mean, variance = _native().fused_batch_norm(
-                ops.convert_to_tensor(inputs), self.gamma, self.beta, self.epsilon
-            )
-        else:
+        if kernels is None:
             inputs = ops.cast(inputs, "float32")
             outputs, mean, variance = self._single_pass(inputs)
+        else:
+            given = map(ops.convert_to_tensor, (inputs, self.gamma, self.beta))
+            outputs, mean, variance = kernels.fused_batch_norm(*given, self.epsilon)
         keep = self.momentum
         self.moving_mean.assign(self.moving_mean * keep + mean * (1.0 - keep))
         self.moving_variance.assign(
