@@ -266,7 +266,9 @@ class _Search:
         if "int4" not in self._allowed:
             more = ": allow int4 in precisions"
         elif (stored.kind, stored.prefer) != ("conv_int4", "size"):
-            more = ": storage='conv_int4' with prefer='size' is smaller"
+            more = (
+                ": the storage conv_int4 with --prefer size (prefer='size') is smaller"
+            )
         raise ExportError(
             f"a file of {self._ready.original.name} has at least {least:,} bytes, with "
             f"{words(self._most)} (storage {stored.kind}); max_size is {limit:,}{more}; "
