@@ -3,13 +3,13 @@
     python benchmarks/train_step.py --torch-python OTHER/bin/python
 
 One training step (forward, loss, backward, SGD with momentum 0.9) of compiled
-models, batch 8 at 96 x 96, two threads, on the TensorFlow backend, in float32 and in
-bfloat16. Contestants: ours, torchvision (channels_last, eager and under
-`torch.compile`; in bfloat16 by autocast) and the same ResNeXt-50 with Keras' own
-grouped Conv2D. Each lives in its own process; they take turns. The best step of each
-counts, and the median is printed beside it. torchvision runs in the interpreter that
-`--torch-python` names, or in this one where it has torch; `torch.compile` needs a C++
-compiler.
+models, batch 8 at 96 x 96, two threads, in float32 and in bfloat16. Contestants: ours
+on the TensorFlow backend, in bfloat16 on PyTorch's too, torchvision (channels_last,
+eager and under `torch.compile`; in bfloat16 by autocast) and the same ResNeXt-50 with
+Keras' own grouped Conv2D. Each lives in its own process; they take turns. The best step
+of each counts, and the median is printed beside it. torchvision and our PyTorch run in
+the interpreter that `--torch-python` names, or in this one where it has torch;
+`torch.compile` needs a C++ compiler.
 
 Targets: in float32 at least 0.9 times torchvision's eager images per second, the
 better of our precisions at least as fast as the best of torchvision's four, and 20
@@ -25,10 +25,12 @@ import common
 BATCH = 8
 SIZE = 96
 THREADS = 2
+WARM_UP = 3
 MODELS = ("resnet50", "resnext50_32x4d")
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 # A contestant is KIND/PRECISION/NETWORK.
 OURS = "ours"
+OURS_ON_TORCH = "ours-on-torch"
 EAGER = "torchvision"
 COMPILED = "torch.compile"
 KERAS_CONV = "keras-conv"
@@ -38,13 +40,19 @@ def keras_step(name, precision, stock=False):
     common.quiet_tensorflow()
     import keras
     import numpy as np
-    import tensorflow as tf
 
     import keras_resnets
     from keras_resnets.networks import layers
 
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(THREADS)
+    else:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+        tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     keras.mixed_precision.set_global_policy(POLICIES[precision])
 
     def stock_conv(layer):
@@ -104,11 +112,14 @@ def work(contestant):
 
 
 def contestants(name, torch_python):
-    """(name of the contestant, its interpreter) of one network."""
+    """(name of the contestant, its interpreter, its settings) of one network."""
     for precision in POLICIES:
-        yield f"{OURS}/{precision}/{name}", sys.executable
+        yield f"{OURS}/{precision}/{name}", sys.executable, {}
         for kind in (EAGER, COMPILED) if torch_python else ():
-            yield f"{kind}/{precision}/{name}", torch_python
+            yield f"{kind}/{precision}/{name}", torch_python, {}
+    if torch_python:
+        backend = {"KERAS_BACKEND": "torch"}
+        yield f"{OURS_ON_TORCH}/bfloat16/{name}", torch_python, backend
 
 
 def measure(arguments, name):
@@ -117,11 +128,11 @@ def measure(arguments, name):
     if torch_python is None and importlib.util.find_spec("torchvision"):
         torch_python = sys.executable
     workers = [
-        common.Worker(__file__, contestant, python)
-        for contestant, python in contestants(name, torch_python)
+        common.Worker(__file__, contestant, python, **settings)
+        for contestant, python, settings in contestants(name, torch_python)
     ]
     # The first steps trace, compile and choose kernels.
-    ready = [worker for worker in workers if worker.ask(2) is not None]
+    ready = [worker for worker in workers if worker.ask(WARM_UP) is not None]
     turns = {worker.name: [] for worker in workers}
     for _ in range(arguments.rounds):
         for worker in ready:
@@ -155,7 +166,8 @@ def ratios(speed, name):
         if eager:
             compared[f"{precision} over {EAGER}"] = ours[precision] / eager
     if theirs:
-        compared["best over best"] = max(ours.values()) / max(theirs.values())
+        best = max(value for key, value in speed.items() if key not in theirs)
+        compared["best over best"] = best / max(theirs.values())
     return compared
 
 
@@ -164,6 +176,7 @@ def main():
     parser.add_argument("--worker", help="(used by the script itself)")
     parser.add_argument("--torch-python", metavar="PATH", help="has torchvision")
     parser.add_argument("--steps", type=int, default=4, help="in a turn")
+    parser.add_argument("--network", choices=MODELS, help="only this one")
     parser.add_argument("--skip-keras-conv", action="store_true")
     arguments = parser.parse_args()
     if arguments.worker:
@@ -171,7 +184,7 @@ def main():
         return
     limits = {f"float32 over {EAGER}": 0.9, "best over best": 1.0, KERAS_CONV: 20}
     lines, verdicts, figures = [], [], {}
-    for name in MODELS:
+    for name in [arguments.network] if arguments.network else MODELS:
         turns = measure(arguments, name)
         best, median = speeds(turns), speeds(turns, statistics.median)
         ours = f"{OURS}/float32/{name}"
