@@ -318,9 +318,9 @@ def test_images_that_cannot_be_opened_are_counted_and_said(tmp_path, monkeypatch
         )
     (tmp_path / "b" / "cat").mkdir(parents=True)
     (tmp_path / "b" / "cat" / "a.heic").write_bytes(b"")
-    with pytest.raises(InvalidArgument, match="1 images end in .heic"):
+    with pytest.raises(InvalidArgument, match="1 image ends in .heic"):
         open_dataset(tmp_path / "b")
-    with pytest.raises(InvalidArgument, match="1 images end in .heic"):
+    with pytest.raises(InvalidArgument, match="1 image ends in .heic"):
         loading.load_folder(tmp_path / "b", RAW)
 
 
@@ -358,7 +358,7 @@ def test_what_is_said_of_images_without_labels(tmp_path):
     (tmp_path / "train" / "cat" / "a.svg").write_text("<svg/>")
     part, others, broken = image_folders.notes_of(tmp_path, ("x.png",))
     assert part.endswith("the images of train are used")
-    assert "1 images end in .svg" in others and "x.png" in broken
+    assert "1 image ends in .svg" in others and "x.png" in broken
     assert image_folders.notes_of(tmp_path / "test") == ()
 
 

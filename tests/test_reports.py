@@ -206,6 +206,15 @@ def test_refused_before_the_work(labelled, tmp_path, capsys, monkeypatch):
     taken = ("benchmark", labelled / "m.keras", "--output", tmp_path / "e.json")
     line = refused(*taken, "--report", tmp_path / "e.json", capsys=capsys)
     assert "is also --output" in line
+    # Also that of the default output, and the plan.
+    made = ("quantize", "resnet8", "--weights", "cifar10", "--data", labelled / "d.npz")
+    for ending, what in ((".json", "passport"), (".plan.json", "plan")):
+        place = tmp_path / f"q.tflite{ending}"
+        more = ("--output", tmp_path / "q.tflite", "--report", place)
+        assert f"is the {what} of" in refused(*made, *more, capsys=capsys)
+        monkeypatch.chdir(tmp_path)
+        place = f"resnet8_static_wi8_ai8.tflite{ending}"
+        assert f"is the {what} of" in refused(*made, "--report", place, capsys=capsys)
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     line = refused(*words, tmp_path / "r.html", capsys=capsys)
     assert "pip install 'keras-resnets[report]'" in line

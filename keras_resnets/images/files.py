@@ -168,9 +168,10 @@ def others_note(others: Sequence[pathlib.Path]) -> str | None:
     hint = ""
     if set(kinds) & set(_SUFFIXES["HEIF"]):
         hint = " (pip install pillow-heif reads .heic)"
+    verb = "ends" if len(others) == 1 else "end"
     return (
-        f"{len(others)} images end in {some(kinds, 12)}, which this Pillow does not "
-        f"support{hint}: they are ignored"
+        f"{counted(len(others), 'image')} {verb} in {some(kinds, 12)}, which this Pillow "
+        f"does not support{hint}: ignored"
     )
 
 

@@ -84,12 +84,22 @@ class Collected:
         place = self.path.parent
         is_coming = any(_same(folder, place) for folder in folders if folder)
         reports.check_place(self.path, is_coming=is_coming and not place.exists())
+        if hasattr(asked, "path"):
+            self._check_beside(asked.path())
         for field in dataclasses.fields(asked):
             value = getattr(asked, field.name)
             for word in value if isinstance(value, tuple) else (value,):
                 self._check_other(field.name, word)
             is_set = value != parser.get_default(field.name) and value not in ((), None)
             self.options.append((field.name, value, is_set))
+
+    def _check_beside(self, written: str | os.PathLike[str]) -> None:
+        """Raises `InvalidArgument` if the report is what is written beside a file."""
+        for what, ending in (("passport", ".json"), ("plan", ".plan.json")):
+            if self.path is not None and _same(f"{written}{ending}", self.path):
+                raise InvalidArgument(
+                    f"--report {self.path} is the {what} of {written}: choose another path"
+                )
 
     def _check_other(self, name: str, word: object) -> None:
         if not isinstance(word, (str, os.PathLike)) or self.path is None:
