@@ -52,9 +52,10 @@ class Subject:
         data: path of the .npz.
         folder: where files go.
         count: training images to fine-tune on, drawn by chance; None for all.
+        calibration: training images for ranges and rounding.
     """
 
-    def __init__(self, name, data, folder, count=None):
+    def __init__(self, name, data, folder, count=None, calibration=500):
         import numpy as np
 
         from keras_resnets import quantization
@@ -69,7 +70,7 @@ class Subject:
         train = open_dataset(data, 0, 0).train
         drawn = np.random.default_rng(0).permutation(train.count)[:count]
         self.train_split = train.part(np.isin(np.arange(train.count), drawn))
-        self.chosen = quantization.choose(data, expected, 500, seed=0)
+        self.chosen = quantization.choose(data, expected, calibration, seed=0)
         self.test = evaluation.open_data(data, expected)
         self.images = np.asarray(self.chosen.images[:8])
 

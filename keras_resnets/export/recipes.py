@@ -161,6 +161,16 @@ _ALL = (
         weight_ranges="learned",
         rounding="second-order",
     ),
+    # The classifier has one scale for all outputs; in most files the first kernel is
+    # stored as int8 anyway.
+    Recipe(
+        name="static_wi4_ai8_ends_wi8",
+        weight_bits=4,
+        end_bits=8,
+        activation_ranges="learned",
+        weight_ranges="learned",
+        rounding="second-order",
+    ),
     # With 3 values per weight, the first kernel and the classifier lose most.
     Recipe(
         name="static_wi2_ai8",

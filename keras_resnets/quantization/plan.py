@@ -100,6 +100,12 @@ class PrecisionPlan:
         named = {name: bits.precision for name, bits in self.layers.items()}
         return {name: x for name, x in named.items() if x != "int8"}
 
+    @property
+    def equalizes(self) -> bool:
+        """Whether channels are scaled for its rounding, see `equalization.equalize`."""
+        rounds = self.recipe.rounding != "nearest" and self.recipe.per_channel
+        return rounds and self.recipe.weight_bits == 4 and not self.layers
+
     def check_engine(self, engine: str | None) -> str:
         """Returns the engine that executes the plan, see `choices.check_engine`."""
         name = choices.check_engine(engine, self.recipe)

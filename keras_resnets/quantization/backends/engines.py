@@ -15,6 +15,7 @@ from keras_resnets.quantization import ranges
 from keras_resnets.quantization.backends import mixed_file
 from keras_resnets.quantization.backends.litert import edge_quantizer
 from keras_resnets.quantization.bias_correction import biases_of
+from keras_resnets.quantization.equalization import equalize
 from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat.freeze import freeze
@@ -98,8 +99,10 @@ def ranged(
     network = rewrite(ready.model, plan.recipe)
     if plan.layers:
         plan = operators.set_weight_bits(network, plan, ready.shape)
-    biases = biases_of(network)
     images: typing.Any = ready.calibration
+    if plan.equalizes:
+        equalize(network, images)
+    biases = biases_of(network)
     with progress.step("finding activation ranges"):
         observed = ranges.set_ranges(
             network,

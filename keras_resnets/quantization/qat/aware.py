@@ -15,6 +15,7 @@ from keras_resnets.graph import provenance
 from keras_resnets.images.calibration import checked_set
 from keras_resnets.quantization import operators
 from keras_resnets.quantization import ranges
+from keras_resnets.quantization.equalization import equalize
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
@@ -85,6 +86,8 @@ def quantize_aware(
     if plan.layers:
         operators.set_weight_bits(aware, plan, aware.inputs[0].shape[1:])
     provenance.inherit(aware, model, confidence=None)
+    if calibration is not None and plan.equalizes:
+        equalize(aware, calibration.images)
     if recipe.weight_ranges == "learned":
         set_amax(aware)
     if calibration is not None:
