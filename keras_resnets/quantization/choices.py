@@ -42,7 +42,7 @@ def check_engine(engine: str | None, recipe: Recipe) -> str:
     if engine != "ranges" and recipe.weight_bits in (2, 4):
         raise InvalidArgument(
             f"the engine {engine!r} supports 8-bit weights; got {recipe.name}, which "
-            f"has {recipe.weight_bits}-bit weights"
+            f"has {recipe.weight_bits}-bit weights: leave out the engine"
         )
     return engine
 
