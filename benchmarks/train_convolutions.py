@@ -1,4 +1,4 @@
-"""Convolutions in training, one by one: oneDNN's against matrix products.
+"""Convolutions in training, one by one: TensorFlow's against matrix products.
 
     python benchmarks/train_convolutions.py --batch 16 --side 224
 
@@ -96,7 +96,7 @@ def main():
         side = arguments.side // share
         lines.append((what, side, conv, product, common.times(conv / product)))
         figures[f"{what} at {side}"] = conv / product
-    header = ("convolution", "side", "ms, oneDNN's", "product", "ratio")
+    header = ("convolution", "side", "ms, convolution", "product", "ratio")
     common.show(header, lines)
     common.write(arguments.json, figures)
 
