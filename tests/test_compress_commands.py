@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import warnings
 
 import keras
 import numpy as np
@@ -16,12 +17,15 @@ from quantized import cifar
 from quantized import logits_of
 
 import keras_resnets
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import parity
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite.runner import TFLiteRunner
 from keras_resnets.quantization import LayerBits
 from keras_resnets.quantization import PrecisionPlan
+from keras_resnets.quantization.ranges import DeadTensors
+from keras_resnets.quantization.rounding.kernels import FewWindows
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,33 @@ def trained(network, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return model, pixels
+
+
+@pytest.mark.parametrize(
+    ("words", "function"),
+    [
+        (("deploy", "--target", "linux-x86", "--output", "out"), "deploy.deploy"),
+        (("sensitivity",), "quantization.sensitivity"),
+    ],
+    ids=["deploy", "sensitivity"],
+)
+def test_warnings_of_the_rounding_are_notes(
+    words, function, trained, capsys, monkeypatch
+):
+    """Not Python's lines with the path of a module."""
+    from keras_resnets import deploy  # noqa: F401
+
+    def warned(*_, **__):
+        for kind in (FewWindows, DeadTensors):
+            warnings.warn(f"told by {kind.__name__}", kind, stacklevel=2)
+        raise InvalidArgument("that is all")
+
+    monkeypatch.setattr(f"keras_resnets.{function}", warned)
+    network = ("resnet8", "--weights", "net.weights.h5", "--data", "data.npz")
+    code, out, err = run(*words, *network, capsys=capsys)
+    assert code == 2 and err == "keras-resnets: error: that is all\n"
+    for kind in (FewWindows, DeadTensors):
+        assert f"note: told by {kind.__name__}\n" in out
 
 
 def test_quantize(trained, capsys):

@@ -166,5 +166,5 @@ def refused(step: typing.Any) -> UnknownLayer:
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
         "height and width, relu, sigmoid or reshapes that keep the batch, or quantize "
-        "after training with the engine 'converter'"
+        "after training to 8 bits with the engine 'converter'"
     )

@@ -180,7 +180,11 @@ def _names(text: str) -> tuple[str, ...]:
 def _deploy(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import deploy
+        from keras_resnets.cli.commands import training_output
         from keras_resnets.export.session import check_backend
+        from keras_resnets.quantization import ptq
+        from keras_resnets.quantization.ranges import DeadTensors
+        from keras_resnets.quantization.rounding.kernels import FewWindows
 
         check_backend()
         model, _, _ = network.build(asked)
@@ -193,27 +197,29 @@ def _deploy(asked: Options) -> None:
         threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)
         watcher = page_deploy.Deployed(model, threshold)
-        deployments = deploy.deploy(
-            model,
-            asked.target,
-            asked.output,
-            chosen,
-            recipe=asked.recipe,
-            io_dtype=asked.io_dtype,
-            include_preprocessing=asked.include_preprocessing,
-            source=asked.source,
-            storage=asked.storage,
-            ram=asked.ram,
-            flash=asked.flash,
-            compare=asked.compare,
-            min_agreement=asked.min_agreement,
-            threads=asked.threads,
-            unproven=asked.unproven,
-            overwrite=asked.overwrite,
-            threshold=threshold,
-            progress=output.note,
-            watch=watcher.add,
-        )
+        notes = training_output.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine)
+        with notes:
+            deployments = deploy.deploy(
+                model,
+                asked.target,
+                asked.output,
+                chosen,
+                recipe=asked.recipe,
+                io_dtype=asked.io_dtype,
+                include_preprocessing=asked.include_preprocessing,
+                source=asked.source,
+                storage=asked.storage,
+                ram=asked.ram,
+                flash=asked.flash,
+                compare=asked.compare,
+                min_agreement=asked.min_agreement,
+                threads=asked.threads,
+                unproven=asked.unproven,
+                overwrite=asked.overwrite,
+                threshold=threshold,
+                progress=output.note,
+                watch=watcher.add,
+            )
         output.keep(targets=deployments)
         for deployment in deployments:
             say(_line(deployment))

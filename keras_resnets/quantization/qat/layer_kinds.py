@@ -89,6 +89,6 @@ def unsupported(step: Step) -> InvalidArgument:
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
         "leaky_relu or sigmoid, Conv2D, Dense, BatchNormalization, Add, Multiply, "
-        "Concatenate, pooling and padding instead, or quantize after training with the "
-        "engine 'converter'"
+        "Concatenate, pooling and padding instead, or quantize after training to 8 bits "
+        "with the engine 'converter'"
     )
