@@ -31,6 +31,7 @@ def quantize_aware(
     percentile: float = 99.99,
     seed: int = 0,
     progress: Callable[..., object] | None = None,
+    scaling: bool = True,
 ) -> keras.Model:
     """Returns a copy of `model` that is trained with the rounding of an int8 file.
 
@@ -52,6 +53,8 @@ def quantize_aware(
         percentile: see `ranges.set_ranges`.
         seed: seed of the sample that `method="mse"` uses.
         progress: called with the number of calibration images done.
+        scaling: whether channels are scaled before 4-bit kernels are rounded by images,
+            see `equalization.equalize`.
 
     Returns:
         A functional `keras.Model` with the same inputs and outputs, to compile and fit.
@@ -86,7 +89,7 @@ def quantize_aware(
     if plan.layers:
         operators.set_weight_bits(aware, plan, aware.inputs[0].shape[1:])
     provenance.inherit(aware, model, confidence=None)
-    if calibration is not None and plan.equalizes:
+    if calibration is not None and scaling and plan.equalizes:
         equalize(aware, calibration.images)
     if recipe.weight_ranges == "learned":
         set_amax(aware)

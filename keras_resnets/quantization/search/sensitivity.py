@@ -87,7 +87,11 @@ def sensitivity(
         # Steps that the rounding finds do not follow the largest weight.
         recipe = recipe.replace(weight_ranges="learned")
     quantized = quantize_aware(
-        model, recipe, images if calibration is None else calibration
+        model,
+        recipe,
+        images if calibration is None else calibration,
+        # Layers are compared with those of `plain`.
+        scaling=False,
     )
     plain = rewrite(model, recipe)
     kernels = None
