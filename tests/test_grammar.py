@@ -217,6 +217,9 @@ def test_a_model_that_nothing_names(files, capsys, monkeypatch):
         ("a.txt", "another file"),
         ("gone.tflite", "there is no file or folder 'gone.tflite'"),
         ("gone/", "there is no file or folder 'gone/'"),
+        # Longer than a file's name may be.
+        ("x" * 5000 + ".tflite", "there is no file or folder 'xxx"),
+        ("wrn_" + "9" * 5000 + "_1", "a model's name has at most 200 characters"),
         ("resnet-8x", "unknown model 'resnet-8x'; did you mean"),
     ],
 )

@@ -170,7 +170,8 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         InvalidArgument: the path does not exist, or is of no such format.
     """
     path = pathlib.Path(path)
-    if not path.exists():
+    # Unlike path.exists(), false for a name that is too long.
+    if not os.path.exists(path):
         raise InvalidArgument(f"there is no file or folder {str(path)!r}")
     if path.is_dir():
         form = _folder_format(path)

@@ -107,16 +107,17 @@ def check_known(model: str) -> None:
         return
     except InvalidArgument as error:
         unknown = error
-    path = pathlib.Path(model)
-    if formats.looks_exported(model) and path.exists():
-        raise InvalidArgument(
-            f"MODEL must be a {WHAT}; got {shown(model)}, an exported file: give the "
-            "network that it was made of"
-        )
-    if path.exists():
-        kind = "a folder without run.json" if path.is_dir() else "another file"
+    # Unlike pathlib's, these take a path that is too long or contains a zero byte.
+    if os.path.exists(model):
+        if formats.looks_exported(model):
+            raise InvalidArgument(
+                f"MODEL must be a {WHAT}; got {shown(model)}, an exported file: give the "
+                "network that it was made of"
+            )
+        kind = "a folder without run.json" if os.path.isdir(model) else "another file"
         raise InvalidArgument(f"MODEL must be a {WHAT}; got {shown(model)}, {kind}")
-    is_path = model.endswith(("/", os.sep)) or path.suffix.lower() in formats.ENDINGS
+    suffix = pathlib.Path(model).suffix.lower()
+    is_path = model.endswith(("/", os.sep)) or suffix in formats.ENDINGS
     missing = f"there is no file or folder {shown(model)}" if is_path else ""
     raise InvalidArgument(missing or str(unknown))
 
