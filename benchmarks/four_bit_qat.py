@@ -54,8 +54,8 @@ flips. *Images* is the number of training images, far fewer than the 50,000 of a
 images with the prediction of the float network. *RMSE* is that of the logits divided by
 their standard deviation. *Minutes* are wall-clock minutes on two shared cores.
 Differences of 0.1 to 0.2 in top-1 are chance.
-The rows with 500 images of calibration were measured before channels were scaled
-(`quantization/equalization.py`).
+The rows of pre-activation networks (ResNet-14-V2, WRN) with 500 images were measured
+before channels were scaled (`quantization/equalization.py`).
 """
     + fine_tuning.PLAIN_NOTE
 )

@@ -50,8 +50,6 @@ prediction of the float network. *RMSE* is that of the logits divided by their s
 deviation. *CPU s* and *peak GB* are those of the process that wrote the file, including
 the conversion and the import of TensorFlow. *Refused* files differ too much from the
 network to be written. Differences of 0.1 to 0.2 in top-1 are chance.
-The rows of `second-order` were measured before channels were scaled
-(`quantization/equalization.py`), which makes its errors smaller.
 """
     + fine_tuning.PLAIN_NOTE
 )

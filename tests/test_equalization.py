@@ -124,6 +124,14 @@ def test_the_gradient_of_the_error(per_channel):
     assert np.log(scales).mean() == pytest.approx(0, abs=1e-9)
 
 
+def test_equal_channels_stay_as_they_are():
+    made = rewrite(chain(layers.ReLU(), unequal=False), RECIPE)
+    before = [np.array(x) for x in made.weights]
+    equalization.equalize(made, noise(20, 8, 8, 3))
+    for old, weight in zip(before, made.weights, strict=True):
+        np.testing.assert_array_equal(np.array(weight), old)
+
+
 @pytest.mark.costly
 def test_unequal_channels_are_rounded_better(monkeypatch):
     model, images = chain(layers.ReLU(), units=16), noise(40, 8, 8, 3)

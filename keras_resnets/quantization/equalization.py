@@ -4,7 +4,7 @@ A ReLU lets a positive factor per channel pass: relu(x / s) = relu(x) / s. The k
 before it absorbs 1 / s in its own scales per channel; the kernel after it is multiplied
 by s (Nagel 2019, arXiv:1906.04721, section 4.1). With a scale per output channel, only
 the second kernel is rounded with other errors: inputs with small weights get finer
-steps. Here s minimizes the expected error of its outputs.
+steps. Here s minimizes the expected error of its outputs, and is used if that halves.
 """
 
 import dataclasses
@@ -32,6 +32,12 @@ _STEPS = 200
 _SIZES = (0.1, 0.005)
 # Second-order rounding takes a scale of about this share of that of the largest weight.
 _CUT = 0.7
+# A pair is scaled if its expected squared error falls to this share or below. In the
+# networks of this package that are trained for CIFAR-10 one pair reaches 0.3 to 0.4, the
+# last BN and the classifier of a pre-activation network, and lowers the error of the
+# logits by a tenth. The others have 0.7 to 1.0; scaling them changed the error of the
+# logits by -2 to +1 % on 5,000 training images that the rounding had not read.
+_SHARE = 0.5
 # These operators leave channels where they are and pass a factor.
 _PASSING = (
     keras.layers.ZeroPadding2D,
@@ -122,7 +128,10 @@ def equalize(model: keras.Model, images: np.ndarray) -> None:
     for pair in found:
         # An earlier pair may have changed the kernels, but not the inputs, of this one.
         reads = [_read(layer, *seen[layer]) for layer in pair.after]
-        _scale(pair, best_scales(reads))
+        scales = best_scales(reads)
+        before = _error(reads, np.zeros(len(scales)))
+        if _error(reads, np.log(scales)) <= _SHARE * before:
+            _scale(pair, scales)
 
 
 def pairs(model: keras.Model) -> list[Pair]:
@@ -190,6 +199,10 @@ def _behind(
         else:
             found.append(reader)
     return found
+
+
+def _error(reads: Sequence[Read], logs: np.ndarray) -> float:
+    return sum(read.error(logs)[0] for read in reads)
 
 
 def best_scales(reads: Sequence[Read]) -> np.ndarray:
