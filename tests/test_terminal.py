@@ -312,3 +312,17 @@ def test_help_wraps_at_40_columns(command, monkeypatch, capsys):
     # The usage and the sentence below it have no columns: the terminal wraps them.
     lines = [line for line in body.splitlines() if line.startswith("  ")]
     assert code == 0 and max(map(len, lines)) <= 40, max(lines, key=len)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.00123456, "1.23 ms"),
+        (0.0999, "99.9 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.00 s"),
+        (1234, "1,234.00 s"),
+    ],
+)
+def test_times_have_three_digits_or_are_seconds(seconds, text):
+    assert output.milliseconds(seconds) == text

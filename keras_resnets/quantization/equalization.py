@@ -113,7 +113,9 @@ class Read:
 
 
 def equalize(model: keras.Model, images: np.ndarray) -> None:
-    """Scales the channels between the kernels of `model`, which computes the same.
+    """Scales channels between kernels of `model` where the expected error halves.
+
+    The model computes the same.
 
     Args:
         model: a model of `rewrite`, before its ranges are set.

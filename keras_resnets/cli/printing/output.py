@@ -139,8 +139,9 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Formats seconds in ms or s."""
-    return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.2f} s"
+    """Formats seconds in ms of three digits, or in s."""
+    # From 999.5 ms on three digits would be 1e+03.
+    return f"{seconds * 1e3:.3g} ms" if seconds < 0.9995 else f"{seconds:,.2f} s"
 
 
 def _encodable(text: str) -> str:
