@@ -11,6 +11,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import zoo
 from helpers import noise
 from helpers import small_model
 
@@ -149,3 +150,26 @@ def test_saved_model_is_loaded_as_it_was_settled(tmp_path):
     found = tf.saved_model.experimental.read_fingerprint(str(report.path))
     assert found.saved_model_checksum and pathlib.Path(report.path).is_dir()
     assert list(tf.saved_model.load(str(report.path)).signatures) == ["serving_default"]
+
+
+def test_saved_model_with_custom_gradients(tmp_path):
+    """TensorFlow's swish has a gradient of its own, a function that nobody calls."""
+    import tensorflow as tf
+
+    found = []
+    for name in ("a", "b"):
+        keras.backend.clear_session(free_memory=False)
+        model = zoo.seeded("swish_block")
+        to_saved_model(model, tmp_path / name)
+        found.append(digests(tmp_path / name))
+    assert found[0] == found[1]
+    folder = tf.saved_model.load(str(tmp_path / "a"))
+    loaded = folder.signatures["serving_default"]
+    images, gradients = tf.constant(noise(2, *model.input_shape[1:])), []
+    for function in (model, lambda x: next(iter(loaded(image=x).values()))):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(tf.square(function(images)))
+        gradients.append(tape.gradient(total, images).numpy())
+    assert np.ptp(gradients[0]) > 0
+    np.testing.assert_allclose(*gradients, atol=1e-6 * np.ptp(gradients[0]))

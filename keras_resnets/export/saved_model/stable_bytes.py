@@ -4,15 +4,19 @@ TensorFlow numbers its functions by a counter of the process, lists them in the 
 a hash table, and gives each folder a random identifier.
 """
 
+import copy
 import hashlib
 import pathlib
 import re
 import typing
 from collections.abc import Iterable
+from collections.abc import Iterator
 
 _CONTENT = "saved_model.pb"
 _FINGERPRINT = "fingerprint.pb"
 _ARGUMENT = "_user_specified_name"
+_GRADIENT = "_gradient_op_type"
+_GRADIENT_TYPE = "CustomGradient-{}"  # As TensorFlow calls it.
 _COUNTED = re.compile(r"(.*)_(\d+)")
 
 
@@ -31,6 +35,7 @@ def settle(folder: pathlib.Path) -> None:
         functions.sort(key=lambda function: _counted(function.signature.name))
         names = _numbered(function.signature.name for function in functions)
         _rename_functions(graph.graph_def, names)
+        _rename_gradients(graph.graph_def.library, names)
         _rename_objects(graph.object_graph_def, names)
     path.write_bytes(content.SerializeToString(deterministic=True))
     _settle_fingerprint(folder)
@@ -43,20 +48,16 @@ def _counted(name: str) -> tuple[str, int]:
 
 
 def _numbered(names: Iterable[str]) -> dict[str, str]:
-    """Returns new names by old ones, numbered among functions of the same name."""
-    counts: dict[str, int] = {}
-    new: dict[str, str] = {}
-    for name in names:
-        base, _ = _counted(name)
-        new[name] = f"{base}_{counts.setdefault(base, 0)}"
-        counts[base] += 1
-    return new
+    """Returns new names by old ones, each with a number of its own.
+
+    The hash of a fingerprint takes functions of equal numbers in any order.
+    """
+    return {name: f"{_counted(name)[0]}_{i}" for i, name in enumerate(names)}
 
 
 def _rename_functions(graph: typing.Any, names: dict[str, str]) -> None:
-    bodies = [function.node_def for function in graph.library.function]
     attributes = [function.attr for function in graph.library.function]
-    attributes += [node.attr for body in (graph.node, *bodies) for node in body]
+    attributes += [node.attr for node in (*graph.node, *_body_nodes(graph.library))]
     for attribute in (value for mapping in attributes for value in mapping.values()):
         for function in (attribute.func, *attribute.list.func):
             if function.name in names:
@@ -69,13 +70,39 @@ def _rename_functions(graph: typing.Any, names: dict[str, str]) -> None:
                 argument.attr[_ARGUMENT].s = str(place).encode()
 
 
+def _body_nodes(library: typing.Any) -> Iterator[typing.Any]:
+    return (node for function in library.function for node in function.node_def)
+
+
+def _rename_gradients(library: typing.Any, names: dict[str, str]) -> None:
+    """Names the functions of custom gradients, such as that of swish, as they are now.
+
+    Operators name such a gradient by a type, which has a counter of its own.
+    """
+    for gradient in library.gradient:
+        gradient.function_name = names[gradient.function_name]
+        gradient.gradient_func = names[gradient.gradient_func]
+    gradients = library.registered_gradients
+    gradients.sort(key=lambda gradient: _counted(gradient.gradient_func))
+    kinds: dict[bytes, bytes] = {}
+    for gradient in gradients:
+        gradient.gradient_func = names[gradient.gradient_func]
+        kind = gradient.registered_op_type
+        gradient.registered_op_type = _GRADIENT_TYPE.format(len(kinds))
+        kinds[kind.encode()] = gradient.registered_op_type.encode()
+    for node in _body_nodes(library):
+        if _GRADIENT in node.attr:
+            kind = node.attr[_GRADIENT].s
+            node.attr[_GRADIENT].s = kinds.get(kind, kind)
+
+
 def _rename_objects(graph: typing.Any, names: dict[str, str]) -> None:
     functions = graph.concrete_functions
-    for name in sorted(functions, key=_counted):
-        # Never the name of a later one: numbers only become smaller.
-        if names[name] != name:
-            functions[names[name]].CopyFrom(functions[name])
-            del functions[name]
+    # One's new name may be another's old one.
+    copies = {name: copy.deepcopy(function) for name, function in functions.items()}
+    functions.clear()
+    for name, function in copies.items():
+        functions[names[name]].CopyFrom(function)
     for node in graph.nodes:
         # Writing the field would turn another kind of node into a function.
         if node.HasField("function"):
@@ -84,6 +111,9 @@ def _rename_objects(graph: typing.Any, names: dict[str, str]) -> None:
         elif node.HasField("bare_concrete_function"):
             bare = node.bare_concrete_function
             bare.concrete_function_name = names[bare.concrete_function_name]
+        elif node.HasField("captured_tensor"):
+            captured = node.captured_tensor
+            captured.concrete_function = names[captured.concrete_function]
 
 
 def _settle_fingerprint(folder: pathlib.Path) -> None:
