@@ -18,6 +18,7 @@ from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
+from keras_resnets.networks.architecture import ACTIVATIONS
 
 # (exporter, end of the file's name, quantize)
 FORMATS = {
@@ -122,6 +123,19 @@ def check_relative(network, forms, folder):
 def test_relatives(network, tmp_path):
     forms = FORMATS if network in ONE_OF_EACH_FAMILY else FIRST
     check_relative(network, forms, tmp_path)
+
+
+@pytest.mark.costly_but("silu", "gelu")
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation, tmp_path):
+    """TensorFlow's swish has a gradient of its own; GELU's operator has none in ONNX."""
+    axes = {"depths": (2, 1), "activation": activation}
+    model = small_model("basic_original", input_shape=(33, 33, 3), axes=axes)
+    pictures = noise(3, 33, 33, 3)
+    for form in ("saved_model", "keras", "tflite_none", "onnx_none"):
+        write, ending, _ = FORMATS[form]
+        report = write(model, tmp_path / f"{form}{ending}", images=pictures)
+        CHECKS[form](model, report)
 
 
 @pytest.mark.slow

@@ -248,6 +248,7 @@ def convert(
                 opset=opset,
                 inputs_as_nchw=[name] if first else None,
                 outputs_as_nchw=maps if first and maps else None,
+                custom_op_handlers={"Erfc": (_erfc, [])},
             )
         except Exception as error:
             raise ExportError(
@@ -268,6 +269,18 @@ def convert(
     constants = simplify.tidy(proto, weights)
     stable_names.settle(proto, constants)
     return proto, constants
+
+
+def _erfc(graph: Any, node: Any, name: str, _: Any) -> None:
+    """Writes Erfc, as in GELU, by ONNX's operators; tf2onnx has no handler for it."""
+    # GELU reads Erfc times its input, so the absolute error counts, which stays small.
+    (out,), dtype = node.output, graph.get_dtype(node.output[0])
+    shape = graph.get_shape(out)
+    one = graph.make_const(f"{name}/one", np.ones((), "float32"))
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
+    parts = [one.output[0], erf.output[0]]
+    graph.make_node("Sub", parts, outputs=[out], dtypes=[dtype], shapes=[shape])
 
 
 def _captured(concrete: Any) -> dict[str, Any]:
