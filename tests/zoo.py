@@ -215,6 +215,17 @@ def swish_block():
     return keras.Model(image, _classify(layers.add([x, y])))
 
 
+def swish():
+    """As layers, inside of layers and as an operation; one tensor twice."""
+    image = keras.Input(SHAPE)
+    x = layers.Activation("silu")(layers.BatchNormalization()(_conv(8)(image)))
+    y = layers.Conv2D(8, 3, padding="same", activation="swish")(x)
+    x = keras.ops.silu(layers.add([x, y]))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 1)(x))
+    x = layers.Dense(16, activation="silu")(x)
+    return keras.Model(image, layers.Dense(5, activation="softmax")(x))
+
+
 def two_outputs():
     image = keras.Input(SHAPE)
     x = _stem(image)
@@ -269,6 +280,7 @@ ZOO = {
         sequential_called_twice,
         inverted_residual,
         swish_block,
+        swish,
         two_outputs,
         named_outputs,
         output_between,

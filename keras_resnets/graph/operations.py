@@ -89,6 +89,7 @@ _LAYERS = {
         {"negative_slope": op.negative_slope},
     ),
     "Sigmoid": lambda op, _: (keras.layers.Activation, {"activation": "sigmoid"}),
+    "Silu": lambda op, _: (keras.layers.Activation, {"activation": "silu"}),
     "Softmax": lambda op, _: (keras.layers.Softmax, {"axis": op.axis}),
 }
 
@@ -165,6 +166,6 @@ def refused(step: typing.Any) -> UnknownLayer:
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
-        "height and width, relu, sigmoid or reshapes that keep the batch, or quantize "
-        "after training to 8 bits with the engine 'converter'"
+        "height and width, relu, sigmoid, silu or reshapes that keep the batch, or "
+        "quantize after training to 8 bits with the engine 'converter'"
     )

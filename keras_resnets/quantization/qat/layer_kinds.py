@@ -35,6 +35,7 @@ MERGING = (
 FUSED = ("relu", "relu6")
 # Their output has the same range in every file, whatever the images.
 BOUNDED = ("softmax", "sigmoid")
+SWISH = "silu"
 
 
 def policy(step: Step) -> typing.Any:
@@ -49,10 +50,19 @@ def is_norm(layer: typing.Any) -> bool:
     return type(layer) in classes
 
 
+def check_norm(layer: typing.Any) -> None:
+    """Raises `InvalidArgument` for a BN over another axis than the last."""
+    if layer.axis not in (-1, 3):
+        raise InvalidArgument(
+            "quantization requires BN over the last axis; "
+            f"{layer.name} has axis={layer.axis}"
+        )
+
+
 def is_kernel(layer: typing.Any) -> bool:
     """Returns whether it is a convolution or dense layer with a supported activation."""
     classes = (keras.layers.Dense, *layers.CONVOLUTIONS)
-    inside = ("linear", *FUSED, *BOUNDED)
+    inside = ("linear", SWISH, *FUSED, *BOUNDED)
     return type(layer) in classes and anatomy.function_of(layer) in inside
 
 
@@ -88,7 +98,7 @@ def unsupported(step: Step) -> InvalidArgument:
         kind = f"{kind} with {getattr(name, '__name__', name)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu or sigmoid, Conv2D, Dense, BatchNormalization, Add, Multiply, "
+        "leaky_relu, sigmoid or silu, Conv2D, Dense, BatchNormalization, Add, Multiply, "
         "Concatenate, pooling and padding instead, or quantize after training to 8 bits "
         "with the engine 'converter'"
     )

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
@@ -139,6 +138,8 @@ class _Rewriter:
             return self._make
         if layer_kinds.activation(layer) in layer_kinds.BOUNDED:
             return self._bound
+        if layer_kinds.activation(layer) == layer_kinds.SWISH:
+            return self._swish
         return self._refuse
 
     def _make(self, step: Step) -> None:
@@ -148,6 +149,21 @@ class _Rewriter:
     def _bound(self, step: Step) -> None:
         output = self._apply(self._copy(step), step)
         self._made[step.output] = Made(output, True, None)
+
+    def _swish(self, step: Step) -> None:
+        source, name = self._read(step.inputs[0]), self._own(step)
+        policy = layer_kinds.policy(step)
+        self._made[step.output] = self._swished(source, name, policy)
+
+    def _swished(self, source: Made, name: str, policy: typing.Any) -> Made:
+        """Multiplies a tensor by its sigmoid: in a file LOGISTIC and MUL."""
+        gate = keras.layers.Activation(
+            "sigmoid", name=free_name(f"{name}_sigmoid", self._taken), dtype=policy
+        )
+        factor = self._bounded(Made(gate(source.tensor), True, None))
+        product = keras.layers.Multiply(name=name, dtype=policy)
+        output = product([source.tensor, factor.tensor])
+        return self._ranged(output, name, [name], False, policy)
 
     def _refuse(self, step: Step) -> None:
         raise layer_kinds.unsupported(step)
@@ -213,6 +229,11 @@ class _Rewriter:
         if activation == "linear":
             self._finish(end, output, names)
             return
+        if activation == layer_kinds.SWISH:
+            linear = self._ranged(output, names[0], names, False, layer.dtype_policy)
+            name = free_name(f"{name}_{activation}", self._taken)
+            self._made[end.output] = self._swished(linear, name, layer.dtype_policy)
+            return
         # The activation inside the layer becomes a layer of its own, named after it.
         name = self._own(step) if layer_kinds.has_end(layer) else f"{name}_{activation}"
         outside = keras.layers.Activation(
@@ -243,7 +264,7 @@ class _Rewriter:
         follower = self._only_reader(step) if linear else None
         if not follower or not layer_kinds.is_norm(follower.layer):
             return None
-        _check_norm(follower.layer)
+        layer_kinds.check_norm(follower.layer)
         return follower
 
     def _rounding(self, step: Step, names: list[str]) -> keras.layers.Layer:
@@ -268,7 +289,7 @@ class _Rewriter:
 
     def _alone(self, step: Step) -> None:
         """Adds a BN that is not folded."""
-        _check_norm(step.layer)
+        layer_kinds.check_norm(step.layer)
         numbers = by_channel.Numbers.of_norm(step.layer)
         self._by_channel(step, step, [self._name(step)], numbers)
 
@@ -361,22 +382,24 @@ class _Rewriter:
 
     def _read(self, key: typing.Any) -> Made:
         """Returns an input of a step, rounded; a sigmoid's output is rounded here."""
-        source = self._made[key]
-        if source.grid is None:
-            layer = source.tensor._keras_history.operation
-            grid = quantized.FakeQuantize(
-                bits=self._bits,
-                ranges="fixed",
-                positive=True,
-                replaces=[layer.name],
-                name=free_name(f"{layer.name}_range", self._taken),
-                dtype=layer.dtype_policy,
-            )
-            source = self._made[key] = Made(grid(source.tensor), True, grid)
-            # LOGISTIC and SOFTMAX have a scale of 1/256.
-            count = 2**self._bits
-            grid.set_range(0.0, (count - 1) / count)
-        return source
+        if self._made[key].grid is None:
+            self._made[key] = self._bounded(self._made[key])
+        return self._made[key]
+
+    def _bounded(self, source: Made) -> Made:
+        layer = source.tensor._keras_history.operation
+        grid = quantized.FakeQuantize(
+            bits=self._bits,
+            ranges="fixed",
+            positive=True,
+            replaces=[layer.name],
+            name=free_name(f"{layer.name}_range", self._taken),
+            dtype=layer.dtype_policy,
+        )
+        # LOGISTIC and SOFTMAX have a scale of 1/256.
+        made, count = Made(grid(source.tensor), True, grid), 2**self._bits
+        grid.set_range(0.0, (count - 1) / count)
+        return made
 
     def _only_reader(self, step: Step) -> Step | None:
         """Returns the only step that reads the output of `step`, or None."""
@@ -409,14 +432,6 @@ class _Rewriter:
             return free_name(name, self._taken)
         self._used.add(name)
         return name
-
-
-def _check_norm(layer: typing.Any) -> None:
-    if layer.axis not in (-1, 3):
-        raise InvalidArgument(
-            "quantization requires BN over the last axis; "
-            f"{layer.name} has axis={layer.axis}"
-        )
 
 
 def _fill(new: typing.Any, layer: typing.Any, norm: keras.layers.Layer | None) -> None:
