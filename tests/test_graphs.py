@@ -59,6 +59,7 @@ def test_without_rounding_it_is_the_float_model(name):
     "arithmetic",
     "gated",
     "swish",
+    "curves",
     "two_outputs",
     "named_outputs",
 )
@@ -117,6 +118,7 @@ def test_operations_without_an_integer_form_are_named(make, words):
         "nested_called_twice",
         "gated",
         "swish",
+        "curves",
         pytest.param("shared_convolution_own_norms", marks=pytest.mark.slow),
         pytest.param("shared_without_weights", marks=pytest.mark.slow),
         pytest.param("operations", marks=pytest.mark.slow),

@@ -226,6 +226,18 @@ def swish():
     return keras.Model(image, layers.Dense(5, activation="softmax")(x))
 
 
+def curves():
+    """Activations that are no pieces of a line, but for one that goes below zero."""
+    image = keras.Input(SHAPE)
+    x = layers.Activation("gelu")(layers.BatchNormalization()(_conv(8)(image)))
+    y = layers.Conv2D(8, 3, padding="same", activation="hard_silu")(x)
+    x = keras.ops.gelu(layers.add([x, y]), approximate=False)
+    x = layers.Activation("leaky_relu")(layers.Conv2D(16, 1)(x))
+    x = keras.ops.hard_silu(layers.GlobalAveragePooling2D()(x))
+    x = layers.Dense(16, activation="leaky_relu")(x)
+    return keras.Model(image, layers.Dense(5, activation="softmax")(x))
+
+
 def two_outputs():
     image = keras.Input(SHAPE)
     x = _stem(image)
@@ -281,6 +293,7 @@ ZOO = {
         inverted_residual,
         swish_block,
         swish,
+        curves,
         two_outputs,
         named_outputs,
         output_between,

@@ -55,6 +55,10 @@ def _merging(kind: typing.Any) -> Callable[[typing.Any, typing.Any], typing.Any]
     return lambda operation, step: (kind, {}) if len(step.inputs) == 2 else None
 
 
+def _function(name: str) -> Callable[[typing.Any, typing.Any], typing.Any]:
+    return lambda operation, step: (keras.layers.Activation, {"activation": name})
+
+
 def _mean(operation: typing.Any, step: typing.Any) -> typing.Any:
     axes, tensor = operation.axis, step.arguments.keras_tensors[0]
     axes = (axes,) if isinstance(axes, int) else tuple(axes or ())
@@ -88,8 +92,10 @@ _LAYERS = {
         keras.layers.LeakyReLU,
         {"negative_slope": op.negative_slope},
     ),
-    "Sigmoid": lambda op, _: (keras.layers.Activation, {"activation": "sigmoid"}),
-    "Silu": lambda op, _: (keras.layers.Activation, {"activation": "silu"}),
+    "Sigmoid": _function("sigmoid"),
+    "Silu": _function("silu"),
+    "HardSilu": _function("hard_silu"),
+    "Gelu": lambda op, _: None if op.approximate else _function("gelu")(op, _),
     "Softmax": lambda op, _: (keras.layers.Softmax, {"axis": op.axis}),
 }
 
@@ -166,6 +172,6 @@ def refused(step: typing.Any) -> UnknownLayer:
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
-        "height and width, relu, sigmoid, silu or reshapes that keep the batch, or "
-        "quantize after training to 8 bits with the engine 'converter'"
+        "height and width, relu, sigmoid, silu, hard_silu or reshapes that keep the "
+        "batch, or quantize after training to 8 bits with the engine 'converter'"
     )

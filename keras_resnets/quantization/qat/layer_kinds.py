@@ -35,7 +35,13 @@ MERGING = (
 FUSED = ("relu", "relu6")
 # Their output has the same range in every file, whatever the images.
 BOUNDED = ("softmax", "sigmoid")
-SWISH = "silu"
+# Functions with a range of their own in front and behind.
+CURVED = (
+    keras.activations.leaky_relu,
+    keras.activations.gelu,
+    keras.activations.hard_silu,
+    keras.activations.silu,
+)
 
 
 def policy(step: Step) -> typing.Any:
@@ -62,8 +68,16 @@ def check_norm(layer: typing.Any) -> None:
 def is_kernel(layer: typing.Any) -> bool:
     """Returns whether it is a convolution or dense layer with a supported activation."""
     classes = (keras.layers.Dense, *layers.CONVOLUTIONS)
-    inside = ("linear", SWISH, *FUSED, *BOUNDED)
-    return type(layer) in classes and anatomy.function_of(layer) in inside
+    if type(layer) not in classes:
+        return False
+    inside = ("linear", *FUSED, *BOUNDED)
+    return anatomy.function_of(layer) in inside or layer.activation in CURVED
+
+
+def is_curve(layer: typing.Any) -> bool:
+    """Returns whether it is an activation layer with a function of `CURVED`."""
+    is_activation = isinstance(layer, keras.layers.Activation)
+    return is_activation and layer.activation in CURVED
 
 
 def has_end(layer: typing.Any) -> bool:
@@ -98,7 +112,7 @@ def unsupported(step: Step) -> InvalidArgument:
         kind = f"{kind} with {getattr(name, '__name__', name)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu, sigmoid or silu, Conv2D, Dense, BatchNormalization, Add, Multiply, "
-        "Concatenate, pooling and padding instead, or quantize after training to 8 bits "
-        "with the engine 'converter'"
+        "leaky_relu, sigmoid, silu, hard_silu or gelu, Conv2D, Dense, "
+        "BatchNormalization, Add, Multiply, Concatenate, pooling and padding instead, or "
+        "quantize after training to 8 bits with the engine 'converter'"
     )

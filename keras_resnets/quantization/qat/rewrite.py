@@ -138,8 +138,8 @@ class _Rewriter:
             return self._make
         if layer_kinds.activation(layer) in layer_kinds.BOUNDED:
             return self._bound
-        if layer_kinds.activation(layer) == layer_kinds.SWISH:
-            return self._swish
+        if layer_kinds.is_curve(layer):
+            return self._curve
         return self._refuse
 
     def _make(self, step: Step) -> None:
@@ -150,20 +150,24 @@ class _Rewriter:
         output = self._apply(self._copy(step), step)
         self._made[step.output] = Made(output, True, None)
 
-    def _swish(self, step: Step) -> None:
-        source, name = self._read(step.inputs[0]), self._own(step)
+    def _curve(self, step: Step) -> None:
+        source, names = self._read(step.inputs[0]), [self._name(step)]
+        function = self._layers[id(step)].activation
         policy = layer_kinds.policy(step)
-        self._made[step.output] = self._swished(source, name, policy)
+        output = self._curved(source.tensor, function, self._own(step), policy)
+        self._made[step.output] = self._ranged(output, names[0], names, False, policy)
 
-    def _swished(self, source: Made, name: str, policy: typing.Any) -> Made:
-        """Multiplies a tensor by its sigmoid: in a file LOGISTIC and MUL."""
+    def _curved(
+        self, tensor: typing.Any, function: typing.Any, name: str, policy: typing.Any
+    ) -> typing.Any:
+        """Applies one of `CURVED`; TFLite's form of swish is LOGISTIC and MUL."""
+        if function is not keras.activations.silu:
+            return keras.layers.Activation(function, name=name, dtype=policy)(tensor)
         gate = keras.layers.Activation(
             "sigmoid", name=free_name(f"{name}_sigmoid", self._taken), dtype=policy
         )
-        factor = self._bounded(Made(gate(source.tensor), True, None))
-        product = keras.layers.Multiply(name=name, dtype=policy)
-        output = product([source.tensor, factor.tensor])
-        return self._ranged(output, name, [name], False, policy)
+        factor = self._bounded(Made(gate(tensor), True, None))
+        return keras.layers.Multiply(name=name, dtype=policy)([tensor, factor.tensor])
 
     def _refuse(self, step: Step) -> None:
         raise layer_kinds.unsupported(step)
@@ -225,29 +229,28 @@ class _Rewriter:
             new = self._kept[id(layer)] = self._rounding(step, names)
             output = self._apply(new, step)
             _fill(new, layer, behind and behind.layer)
-        activation = anatomy.function_of(layer)
-        if activation == "linear":
+        if anatomy.function_of(layer) == "linear":
             self._finish(end, output, names)
-            return
-        if activation == layer_kinds.SWISH:
-            linear = self._ranged(output, names[0], names, False, layer.dtype_policy)
-            name = free_name(f"{name}_{activation}", self._taken)
-            self._made[end.output] = self._swished(linear, name, layer.dtype_policy)
-            return
-        # The activation inside the layer becomes a layer of its own, named after it.
-        name = self._own(step) if layer_kinds.has_end(layer) else f"{name}_{activation}"
-        outside = keras.layers.Activation(
-            activation,
-            name=name if layer_kinds.has_end(layer) else free_name(name, self._taken),
-            dtype=layer.dtype_policy,
-        )
-        positive = activation in layer_kinds.FUSED
-        if positive:
-            output = outside(output)
-        output = self._ranged(output, names[0], names, positive, layer.dtype_policy)
-        if not positive:
-            output = Made(outside(output.tensor), True, None)
-        self._made[end.output] = output
+        else:
+            self._made[end.output] = self._activated(step, output, names)
+
+    def _activated(self, step: Step, output: typing.Any, names: list[str]) -> Made:
+        """Applies the activation inside a kernel layer, as a layer named after it."""
+        activation, policy = anatomy.function_of(step.layer), step.layer.dtype_policy
+        if layer_kinds.has_end(step.layer):
+            outside = keras.layers.Activation(
+                activation, name=self._own(step), dtype=policy
+            )
+            source = self._ranged(output, names[0], names, False, policy)
+            return Made(outside(source.tensor), True, None)
+        name = free_name(f"{names[0]}_{activation}", self._taken)
+        if step.layer.activation in layer_kinds.CURVED:
+            source = self._ranged(output, names[0], names, False, policy)
+            function = step.layer.activation
+            output = self._curved(source.tensor, function, name, policy)
+            return self._ranged(output, name, [name], False, policy)
+        output = keras.layers.Activation(activation, name=name, dtype=policy)(output)
+        return self._ranged(output, names[0], names, True, policy)
 
     def _norm_behind(self, step: Step) -> Step | None:
         """Returns the step of the BN that is folded into a kernel, or None.
