@@ -496,3 +496,9 @@ def test_the_command(tmp_path, capsys, shared_data):
     named = (tmp_path / "out" / "linux-x86" / "labels.txt").read_text().split()
     assert named == [name for _, name in class_names(10, "cifar10")]
     assert pathlib.Path(tmp_path / "out" / "linux-x86" / "model.tflite.json").is_file()
+
+
+def test_the_recipe_of_a_file_is_not_advised_for_it():
+    file = asking.Spec("tflite", "float16")
+    assert file.advice("static_wi8_ai8") == "use the recipe static_wi8_ai8"
+    assert "recipe" not in file.advice("float16")

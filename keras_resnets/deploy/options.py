@@ -61,6 +61,12 @@ class Spec:
         """Whether the file computes in int8 or int16."""
         return self.quantize in ("int8", "int16x8")
 
+    def advice(self, recipe: str) -> str:
+        """What an error about an operator of this file suggests: `recipe`, if another."""
+        if self.recipe == recipe:
+            return "use other layers or activations"
+        return f"use the recipe {recipe}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Asked:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from keras_resnets.deploy import targets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
@@ -97,7 +98,7 @@ def check_types(exported: ExportedFile, title: str) -> None:
         raise ExportError(
             f"{title} computes in integers only; {', '.join(floats)} of the "
             f"{exported.spec.recipe} file compute in floats and would run on the CPU: "
-            "use the recipe static_wi8_ai8; nothing was written"
+            f"{exported.spec.advice(targets.INT8)}; nothing was written"
         )
     if nibbles:
         raise ExportError(

@@ -41,8 +41,8 @@ def prove(job: Job) -> Proof:
             reason = facts.get("error", "the CPU would run some of its operators")
             raise ExportError(
                 f"LiteRT's GPU accelerator must run the whole {exported.spec.recipe} file "
-                f"of {job.model.name}: {printable(reason, 300)}; use the recipe float16; "
-                "nothing was written"
+                f"of {job.model.name}: {printable(reason, 300)}; "
+                f"{exported.spec.advice('float16')}; nothing was written"
             )
         raw_outputs = np.load(folder / "outputs.npy")
     outputs = tflite_runner.dequantize(raw_outputs, output_details)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.deploy import reference
+from keras_resnets.deploy import targets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
@@ -38,8 +39,8 @@ def prove(job: Job) -> Proof:
         if "error" in facts:
             raise ExportError(
                 f"TensorFlow Lite Micro cannot run the {exported.spec.recipe} file of "
-                f"{job.model.name}: {printable(facts['error'], 400)}; use the recipe "
-                "static_wi8_ai8; nothing was written"
+                f"{job.model.name}: {printable(facts['error'], 400)}; "
+                f"{exported.spec.advice(targets.INT8)}; nothing was written"
             )
         integers = np.load(folder / "outputs.npy")
     figures = {
