@@ -272,6 +272,42 @@ def test_what_no_mix_can_have(name, words):
     refusal(lambda: quantization.find_mix(model, IMAGES, data, 50), *words)
 
 
+@pytest.mark.parametrize("bits", [16, None])
+@pytest.mark.parametrize("name", ["swish", "gated"])
+def test_a_plan_reaches_every_operator(name, bits, tmp_path):
+    """Layers of other people have the names that Keras gives: conv2d, conv2d_1."""
+    keras.backend.clear_session(free_memory=False)
+    model = zoo.seeded(name)
+    costs = quantization.find_mix(model, IMAGES, held_out(model), 50).layers
+    layer = quantization.LayerBits(bits and 8, bits)
+    plan = quantization.PrecisionPlan("static_wi8_ai8", {x.name: layer for x in costs})
+    mixed, int8 = (
+        quantization.quantize(model, tmp_path / f"{i}.tflite", x, calibration=IMAGES)
+        for i, x in enumerate((plan, "static_wi8_ai8"))
+    )
+    assert set(mixed.operators) - set(int8.operators)
+    # The logits have 8 bits in both, which is most of the error.
+    assert mixed.logits.sqnr > int8.logits.sqnr - 2
+    assert {"conv2d", "conv2d_1"} <= {x.name for x in costs}
+
+
+def held_out(model):
+    images = noise(40, *zoo.SHAPE, seed=5)
+    return images, says(model, images)[0].argmax(1)
+
+
+def test_what_has_no_16_bits_is_named(tmp_path):
+    model = zoo.seeded("curves")
+    layer = {"hard_silu": quantization.LayerBits(8, 16)}
+    plan = quantization.PrecisionPlan("static_wi8_ai8", layer)
+    path = tmp_path / "a.tflite"
+    with pytest.raises(
+        keras_resnets.ExportError, match="hard_silu that can have other"
+    ):
+        quantization.quantize(model, path, plan, calibration=IMAGES)
+    assert not path.exists()
+
+
 def test_multiply_adds_count_for_each_use():
     once, twice = (
         keras_resnets.analyze(zoo.seeded(name)).macs

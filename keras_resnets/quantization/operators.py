@@ -222,6 +222,8 @@ class _Reader:
             grids = [grid for tensor in inputs for grid in self._grids_of(tensor)]
             layers = [member for _, chain in before for member in chain]
             self._chains[output] = (tuple(dict.fromkeys(grids)), (*layers, layer))
+            if layer_kinds.is_int8_only(layer):
+                self._kept8.extend(grids)
 
     def _grids_of(self, tensor: typing.Any) -> tuple[FakeQuantize, ...]:
         grid = self._grids.get(id(tensor))
@@ -238,6 +240,8 @@ class _Reader:
             self._kept8.append(grid)
             return
         inputs, chain = self._chains[id(tensor)]
+        if layer_kinds.is_int8_only(chain[-1]):
+            self._kept8.append(grid)
         weights = [
             member for member in chain if isinstance(member, quantized.QUANTIZED)
         ]

@@ -8,6 +8,7 @@ and QUANTIZE and DEQUANTIZE around them where the precision of their tensors dif
 """
 
 import copy
+import re
 import typing
 
 import keras
@@ -15,7 +16,6 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 from keras_resnets.export.tflite import file_editor
-from keras_resnets.export.tflite.runner import layer_name
 from keras_resnets.quantization import operators
 
 _LARGEST = 32767
@@ -25,11 +25,12 @@ TURNS = {
     "DEPTHWISE_CONV_2D": (2, 0, 1, 3),
     "FULLY_CONNECTED": (1, 0),
 }
-# The network's input and output, with scales of their own.
-_OUTSIDE = ("SOFTMAX", "LOGISTIC", "QUANTIZE", "DEQUANTIZE")
+# The network's input and output, with scales of their own, and what has no int16 form.
+_OUTSIDE = ("SOFTMAX", "LOGISTIC", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE")
 # Of QUANTIZE (2 knows integers as input) and DEQUANTIZE; all other operators have the
 # versions in int16 that they have in int8, as in the converter's own int16 files.
 _VERSION = 2
+_NUMBER = re.compile(r"_\d+$")
 
 
 def mix(
@@ -76,24 +77,39 @@ class Named(file_editor.Editor):
         self.found = self._find()
 
     def _find(self) -> dict[str, typing.Any]:
-        every: dict[str, list[typing.Any]] = {}
-        for op in self.graph.operators:
-            if self.code(op) not in _OUTSIDE:
-                every.setdefault(self._name(op), []).append(op)
-        return {
-            name: ops[0]
-            for name, ops in every.items()
-            if name in self._known and len(ops) == 1
+        scopes = {
+            id(op): self._scopes(op)
+            for op in self.graph.operators
+            if self.code(op) not in _OUTSIDE
         }
+        # Keras opens the scope of a layer twice, so that "conv_1" is usually that of
+        # "conv", even if there is another layer "conv_1".
+        numbered = any(
+            scope not in self._known and _NUMBER.sub("", scope) in self._known
+            for several in scopes.values()
+            for scope in several
+        )
+        every: dict[str | None, list[typing.Any]] = {}
+        for op in self.graph.operators:
+            if id(op) in scopes:
+                name = self._layer(scopes[id(op)], numbered)
+                every.setdefault(name, []).append(op)
+        return {name: ops[0] for name, ops in every.items() if name and len(ops) == 1}
 
-    def _name(self, op: typing.Any) -> str:
-        """The name of the layer whose output an operator computes, as in the graph."""
+    def _scopes(self, op: typing.Any) -> list[str]:
+        """The scopes in the name of an operator's output, from the innermost."""
         name = self.graph.tensors[op.outputs[0]].name.decode()
         name = name.removesuffix("_int16").removesuffix("_float")
-        scopes = name.partition(";")[0].split("/")
-        if len(scopes) > 1 and scopes[-2] in self._known:
-            return scopes[-2]
-        return layer_name(name)
+        return name.partition(";")[0].split("/")[-2::-1]
+
+    def _layer(self, scopes: list[str], numbered: bool) -> str | None:
+        """The layer, of those in the graph, that the innermost scope belongs to."""
+        for scope in scopes:
+            both = scope, _NUMBER.sub("", scope)
+            for name in reversed(both) if numbered else both:
+                if name in self._known:
+                    return name
+        return None
 
     def precision(self, op: typing.Any) -> str:
         """The precision of an operator."""
@@ -120,7 +136,8 @@ class _Mixer(Named):
         missing = [name for name in self._precisions if name not in self.found]
         if missing:
             raise ExportError(
-                f"the file has no operator {', '.join(missing)}; nothing was written"
+                f"the file has no operator {', '.join(missing)} that can have other than "
+                "8 bits; nothing was written"
             )
         for op in self.graph.operators:
             self._keep(op)

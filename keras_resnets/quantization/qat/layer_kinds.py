@@ -80,6 +80,11 @@ def is_curve(layer: typing.Any) -> bool:
     return is_activation and layer.activation in CURVED
 
 
+def is_int8_only(layer: typing.Any) -> bool:
+    """Returns whether TFLite's operator has no form for int16: HARD_SWISH."""
+    return getattr(layer, "activation", None) is keras.activations.hard_silu
+
+
 def has_end(layer: typing.Any) -> bool:
     """Returns whether the activation of a kernel layer is a separate operator."""
     return anatomy.function_of(layer) in BOUNDED
