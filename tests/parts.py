@@ -1,10 +1,12 @@
-"""Which tests the default run leaves to the others, and how many of those an hour takes.
+"""Which tests the default run leaves to the others, and how many of those CI takes.
 
 `@pytest.mark.costly` leaves a whole test to `-m costly`. `@pytest.mark.costly_but("a")`
 does for all parameters but those whose ids are one of the names, or begin with one and
 a hyphen. Tests of files that other people's tools write wait for them half a minute.
 """
 
+import collections
+import itertools
 import os
 import time
 
@@ -44,8 +46,27 @@ def mark_costly(items):
     ]
 
 
+def in_turn(items, turn):
+    """Returns `items` in order of a turn: one parameter of each test, then another.
+
+    Each turn starts with other tests, and with other parameters of each test. So the first
+    minutes of a turn run every test once, and many turns run every parameter.
+    """
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    groups = [_from(group, turn) for group in tests.values()]
+    rounds = itertools.zip_longest(*_from(groups, turn * STEP))
+    return [item for round_ in rounds for item in round_ if item is not None]
+
+
+def _from(values, number):
+    first = number % max(len(values), 1)
+    return values[first:] + values[:first]
+
+
 class Budget:
-    """Skips what is left after so many minutes; begins at another place every turn."""
+    """Skips what is left after so many minutes; `in_turn` says what comes first."""
 
     def __init__(self, minutes):
         self.end = time.monotonic() + 60 * float(minutes)
@@ -53,8 +74,7 @@ class Budget:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
         # Every worker must see the same order: by a number that all are given.
-        first = int(os.environ.get(TURN, 0)) * STEP % max(len(items), 1)
-        items[:] = items[first:] + items[:first]
+        items[:] = in_turn(items, int(os.environ.get(TURN, 0)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):

@@ -95,15 +95,19 @@ def test_costly_but_keeps_the_named_parameters():
     assert line.startswith("test_x: costly_but names ['a b']")
 
 
-def test_an_hour_begins_at_another_place_every_turn(monkeypatch):
-    found = []
-    for turn in range(10):
+def test_every_turn_tries_each_test_and_begins_elsewhere(monkeypatch):
+    items = [Item("test_x", str(number)) for number in range(5)]
+    items += [Item(name, "") for name in "abc"]
+    first, parameters = set(), set()
+    for turn in range(20):
         monkeypatch.setenv(parts.TURN, str(turn))
-        items = list(range(10))
-        parts.Budget(1).pytest_collection_modifyitems(items)
-        assert sorted(items) == list(range(10))
-        found.append(items[0])
-    assert sorted(found) == list(range(10))
+        ordered = list(items)
+        parts.Budget(1).pytest_collection_modifyitems(ordered)
+        assert sorted(map(id, ordered)) == sorted(map(id, items))
+        assert len({item.nodeid.partition("[")[0] for item in ordered[:4]}) == 4
+        first.add(ordered[0].nodeid.partition("[")[0])
+        parameters |= {item.nodeid for item in ordered[:4]}
+    assert len(first) == 4 and len(parameters) == len(items)
     parts.Budget(1).pytest_runtest_setup(None)
     with pytest.raises(pytest.skip.Exception, match="minutes"):
         parts.Budget(-1).pytest_runtest_setup(None)
