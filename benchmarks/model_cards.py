@@ -68,7 +68,7 @@ def card(name, rows, errors):
         (common.ROOT / "docs" / "training" / name / "run.json").read_text("utf-8")
     )
     info = keras_resnets.model_info(name)
-    teachers = ", ".join(run.get("teachers", ())).replace("_teacher", "")
+    teachers = ", ".join(ship_trained.teachers_of(run)).replace("_teacher", "")
     taught = f", with the teachers {teachers}" if teachers else ""
     error, scaled = errors[name]
     folder = f"training/{name}"

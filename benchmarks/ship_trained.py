@@ -1,14 +1,15 @@
 """Takes finished trainings into the package, and writes docs/training/ from them.
 
     python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz [--first RUN]
+        [--keep] [--half]
 
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
 lie there. A run that began with the weights of another, finished or not, needs that one
-as `--first`.
-The accuracy is that in float32 on all test images, and must be within 0.1
-points of what the run found in its own precision.
+as `--first`. `--keep` ships the network of before as `NAME_plain` too, and `--half` stores
+the new weights in float16, whatever their size. The accuracy is that in float32 on all
+test images, and must be within 0.1 points of what the run found in its own precision.
 """
 
 import csv
@@ -77,7 +78,7 @@ def read(folder, finished=True):
     return facts
 
 
-def ship(folder, data, first=None):
+def ship(folder, data, first=None, keep=False, half=False):
     """Weights, record and page of one run; nothing where it is not what it says."""
     import keras_resnets
     from keras_resnets.images import evaluation
@@ -98,12 +99,14 @@ def ship(folder, data, first=None):
     found = evaluation.evaluate(model, test, 500).top1
     if abs(found - figures["test_accuracy"]) > 0.001:
         raise SystemExit(f"{name}: {found:.2%} in float32, but the run found {figures}")
+    if keep:
+        keep_plain(name)
     TRAINED.mkdir(exist_ok=True)
     path = TRAINED / f"{name}.safetensors"
     source = open_source(weights, name)
     architecture = keras_resnets.get_architecture(name)
     saving.save(model, path, source, architecture, overwrite=True)
-    if path.stat().st_size > HALF_ABOVE:
+    if half or path.stat().st_size > HALF_ABOVE:
         store_half(model, path, architecture)
         stored = keras_resnets.create_model(name, weights=str(path))
         found = evaluation.evaluate(stored, test, 500).top1
@@ -117,6 +120,23 @@ def ship(folder, data, first=None):
     figures["shipped_accuracy"] = round(found, 4)
     (page / "run.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     print(f"{name}: {found:.2%}, {path.stat().st_size:,} bytes")
+
+
+def keep_plain(name):
+    """Ships the weights and the page of `name` as those of `NAME_plain` from now on."""
+    plain = f"{name}_plain"
+    for old, new in (
+        (TRAINED / f"{name}.safetensors", TRAINED / f"{plain}.safetensors"),
+        (PAGES / name, PAGES / plain),
+    ):
+        if new.exists():
+            raise SystemExit(f"{new} exists: leave out --keep")
+        old.rename(new)
+    columns, rows = read_records()
+    for row in rows:
+        if (row["variant"], row["tag"]) == (name, TAG):
+            row.update(tag=f"{TAG}_plain", location=f"package://{plain}.safetensors")
+    write_records(columns, rows)
 
 
 def store_half(model, path, architecture):
@@ -135,8 +155,7 @@ def store_half(model, path, architecture):
 
 def write_record(name, path, preprocessing, top1):
     """Puts the row of a network into `records.csv`."""
-    rows = list(csv.DictReader(io.StringIO(RECORDS.read_text("utf-8"))))
-    columns = list(rows[0])
+    columns, rows = read_records()
     row = {
         "variant": name,
         "tag": TAG,
@@ -155,6 +174,17 @@ def write_record(name, path, preprocessing, top1):
         "source": "docs/training/README.md",
     }
     rows = [r for r in rows if (r["variant"], r["tag"]) != (name, TAG)] + [row]
+    write_records(columns, rows)
+
+
+def read_records():
+    """(columns, rows) of `records.csv`."""
+    rows = list(csv.DictReader(io.StringIO(RECORDS.read_text("utf-8"))))
+    return list(rows[0]), rows
+
+
+def write_records(columns, rows):
+    """Writes `records.csv`."""
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
@@ -194,19 +224,33 @@ def page():
     return head + "\n".join([*lines, *seconds, *taught]) + "\n"
 
 
+def teachers_of(facts):
+    """The names of the networks that taught a run, in the queue or by `--teacher`."""
+    typed = re.findall(r"--teacher (\w+)", facts["command"])
+    return facts.get("teachers", typed)
+
+
 def teaching(runs):
     """Lines on the networks that learned from another as well."""
     lines = []
     for facts in runs:
-        if "teachers" in facts:
-            lines += [
-                "",
-                f"{facts['model']}: distillation from the outputs of "
-                f"{' and '.join(facts['teachers'])} at temperature "
-                f"{facts['temperature']:g} is {facts['teacher_weight']:.0%} of the loss "
-                "(Hinton 2015). `benchmarks/accelerator_queue.py` trained it. This command "
-                f"minimizes the same loss: `{facts['same']}`",
-            ]
+        if not (teachers := teachers_of(facts)):
+            continue
+        heat, weight = facts.get("temperature"), facts.get("teacher_weight")
+        command = f"The command: `{facts['command']}`"
+        if "same" in facts:
+            command = (
+                "`benchmarks/accelerator_queue.py` trained it. This command minimizes the "
+                f"same loss: `{facts['same']}`"
+            )
+        else:
+            added = facts["recipe"]["distillation"]
+            heat, weight = facts["recipe"]["temperature"], added / (1 + added)
+        lines += [
+            "",
+            f"{facts['model']}: distillation from the outputs of {' and '.join(teachers)} "
+            f"at temperature {heat:g} is {weight:.0%} of the loss (Hinton 2015). {command}",
+        ]
     return lines
 
 
@@ -275,13 +319,21 @@ def main():
     parser.add_argument("runs", metavar="RUN", nargs="*", type=pathlib.Path)
     parser.add_argument("--data", metavar="NPZ", required=True)
     parser.add_argument("--first", metavar="RUN", type=pathlib.Path)
+    parser.add_argument("--keep", action="store_true", help="the old one as NAME_plain")
+    parser.add_argument("--half", action="store_true", help="store float16")
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.system.quiet import native_logs_hidden
 
     with native_logs_hidden():
         for folder in arguments.runs:
-            ship(folder, arguments.data, arguments.first)
+            ship(
+                folder,
+                arguments.data,
+                arguments.first,
+                arguments.keep,
+                arguments.half,
+            )
         check_size()
         (PAGES / "README.md").write_text(page(), "utf-8")
 
