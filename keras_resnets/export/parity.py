@@ -186,7 +186,7 @@ def check(
     """
     if logits is None and number_format.name != "none":
         raise ExportError(
-            f"a {number_format.title} file is judged by the inputs of its softmax or "
+            f"the {number_format.title} file is judged by the inputs of its softmax or "
             "sigmoid, which cannot be read in this one: end the model in "
             "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
             "--logits (logits=True); nothing was written"

@@ -12,6 +12,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import signature
+from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.networks import layers
@@ -272,12 +273,6 @@ def _is_stock_special_conv(layer: keras.layers.Layer) -> bool:
 def _float32(layer: Any) -> Any:
     if isinstance(layer, keras.Model):
         return layer
-    if not isinstance(layer, keras.layers.Layer):
-        # An operation of keras.ops computes in the dtype of its inputs.
-        return type(layer).from_config(layer.get_config())
-    make = layers.Conv2D if _is_stock_special_conv(layer) else type(layer)
-    config = {**layer.get_config(), "dtype": "float32"}
-    if "kernel_initializer" in config:
-        # The weights are set next; random ones would take longer than all else.
-        config["kernel_initializer"] = "zeros"
-    return make.from_config(config)
+    # An operation of keras.ops computes in the dtype of its inputs.
+    kind = layers.Conv2D if _is_stock_special_conv(layer) else None
+    return copies.blank(layer, kind, dtype="float32")

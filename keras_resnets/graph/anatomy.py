@@ -10,7 +10,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_resnets.graph import activations
+
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
+# The function of a layer that only its values tell.
+CUSTOM = "custom"
 _PROBABILITIES = {"softmax": SOFTMAX, "sigmoid": SIGMOID, "hardsigmoid": SIGMOID}
 # Layers and operations whose outputs are probabilities if their inputs are.
 _PASSED = frozenset(
@@ -127,7 +131,7 @@ def function_of(operation: typing.Any) -> str:
         Its name in lower case without underscores: `"softmax"` for
         `keras.layers.Softmax`, `Dense(activation="softmax")` and `tf.nn.softmax`;
         `"linear"` for a layer whose `activation` is None; for other layers the name of
-        their class.
+        their class. `"custom"` for a user's own function or class, whatever its name.
 
     Example:
         >>> function_of(keras.layers.Dense(10)), function_of(keras.layers.Softmax())
@@ -136,7 +140,11 @@ def function_of(operation: typing.Any) -> str:
     function = operation
     if hasattr(operation, "activation"):
         function = operation.activation or keras.activations.linear
-    name = getattr(function, "__name__", None) or type(function).__name__
+    if not hasattr(function, "__name__"):
+        function = type(function)
+    if not activations.is_of_library(function):
+        return CUSTOM
+    name = function.__name__
     # TensorFlow's own softmax is called softmax_v2.
     return name.lower().replace("_", "").removesuffix("v2")
 
@@ -159,6 +167,8 @@ def _kind(tensor: keras.KerasTensor, levels: tuple[typing.Any, ...]) -> str | No
         name, function = type(operation).__name__, function_of(operation)
         if function in _PROBABILITIES:
             return _PROBABILITIES[function]
+        if function == CUSTOM:
+            return None
         if name == "Average":
             kinds = {_kind(*source) for source in inputs}
             return kinds.pop() if len(kinds) == 1 else None

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import UnknownLayer
+from keras_resnets.graph import activations
 
 # Layers that do nothing at inference. Some versions of Keras lack some of them.
 _IDLE = (
@@ -48,6 +49,16 @@ def as_layer(step: typing.Any) -> typing.Any:
     kind, config = description
     dtype = step.arguments.keras_tensors[0].dtype
     return kind(**config, name=operation.name, dtype=dtype)
+
+
+def as_plain_layer(step: typing.Any) -> typing.Any:
+    """Returns what `as_layer` returns, with activations in their plainest form.
+
+    Args:
+        step: a `nodes.Step`.
+    """
+    layer = as_layer(step)
+    return layer if layer is None else activations.plain(layer)
 
 
 def _merging(kind: typing.Any) -> Callable[[typing.Any, typing.Any], typing.Any]:

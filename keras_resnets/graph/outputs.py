@@ -6,6 +6,7 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.labels import MULTI_LABEL
 
@@ -83,8 +84,7 @@ def _in_front(tensor: Any) -> Any:
 
 def _renamed(layer: Any, ending: str, **changes: Any) -> Any:
     """A new layer like `layer`; the old one, called twice, would have two inputs."""
-    config = {**layer.get_config(), **changes, "name": f"{layer.name}_{ending}"}
-    return type(layer).from_config(config)
+    return copies.copied(layer, **changes, name=f"{layer.name}_{ending}")
 
 
 def _kind(model: Any) -> str:

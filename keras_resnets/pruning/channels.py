@@ -9,6 +9,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
 from keras_resnets.graph import bn_folding
+from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.graph.nodes import applications
 from keras_resnets.graph.nodes import layers_of
@@ -202,12 +203,5 @@ def _left(
 def _narrowed(
     layer: keras.layers.Layer, name: str, kept: dict[int, np.ndarray]
 ) -> keras.layers.Layer:
-    if not isinstance(layer, keras.layers.Layer):
-        # An operation has no weights.
-        return type(layer).from_config(layer.get_config())
-    config = {**layer.get_config(), "name": name}
-    if id(layer) in kept:
-        config["filters"] = len(kept[id(layer)])
-    if "kernel_initializer" in config:
-        config["kernel_initializer"] = "zeros"
-    return type(layer).from_config(config)
+    narrow = {"filters": len(kept[id(layer)])} if id(layer) in kept else {}
+    return copies.blank(layer, name=name, **narrow)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import activations
 from keras_resnets.graph import anatomy
 from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import graph_of
@@ -197,11 +198,12 @@ def _kind_of(step: Step) -> tuple[str, dict[str, typing.Any]]:
     if "epsilon" in config:
         config["epsilon"] = max(config["epsilon"], LEAST_EPSILON)
     if hasattr(layer, "activation"):
-        name = layer.activation.__name__
+        name = activations.name_of(layer.activation)
         if kind == "Activation" and name == "relu6":
             return "ReLU", {"max_value": 6.0}
         if name not in _FUNCTIONS:
-            raise _unknown(layer, f"{type(layer).__name__} with {name}")
+            function = anatomy.function_of(layer)
+            raise _unknown(layer, f"{type(layer).__name__} with {function}")
         config["activation"] = name
     return kind, config
 

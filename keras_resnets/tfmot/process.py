@@ -17,6 +17,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.errors import first_line
 from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
+from keras_resnets.graph import copies
 from keras_resnets.images import evaluation
 from keras_resnets.images.calibration_checks import check_images
 from keras_resnets.io.files import scratch_folder
@@ -219,11 +220,7 @@ def _write_probe(
 def _double(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, keras.Model):
         return layer
-    config = {**layer.get_config(), "dtype": "float64"}
-    if "kernel_initializer" in config:
-        # The weights are set afterwards.
-        config["kernel_initializer"] = "zeros"
-    return type(layer).from_config(config)
+    return copies.blank(layer, dtype="float64")
 
 
 def write_images(folder: pathlib.Path, data: typing.Any, model: keras.Model) -> int:
@@ -291,8 +288,7 @@ def copy_of(
     model: keras.Model, values: Mapping[str, np.ndarray] | None = None
 ) -> keras.Model:
     """Returns a copy of `model`, with `values` in it."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copies.clone(model)
     if values:
         description.write_values(copy, values)
     return copy

@@ -139,17 +139,15 @@ def _prune(asked: Options) -> None:
 
 
 def _pruned(asked: Options, model: "keras.Model") -> "keras.Model":
-    import keras
-
     from keras_resnets import pruning
+    from keras_resnets.graph import copies
     from keras_resnets.graph import provenance
 
     if asked.engine == "tfmot":
         return _by_tfmot(asked, model)
     if asked.shrink is not None:
         return pruning.shrink(model, asked.shrink, asked.multiple)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copies.clone(model)
     provenance.inherit(copy, model)
     pruning.prune(copy, asked.sparsity, asked.pattern)
     return copy

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_resnets import renamed
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import landing
 from keras_resnets.export import session
@@ -23,6 +24,8 @@ from keras_resnets.export.contents import Contents
 from keras_resnets.export.keras import contents
 from keras_resnets.export.keras.runner import LoadedModelRunner
 from keras_resnets.export.landing import ExportReport
+from keras_resnets.graph import activations
+from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
@@ -107,7 +110,7 @@ def to_keras(
     ) -> LoadedModelRunner:
         with _named(file, ".weights.h5" if bare else ".keras") as named:
             if bare:
-                loaded = keras.models.clone_model(ready.model)
+                loaded = copies.clone(ready.model)
                 loaded.load_weights(named)
             else:
                 # A file of this package must load in Keras itself.
@@ -173,14 +176,39 @@ def _same_seed(copy: Any, layer: Any) -> None:
 def _plain_layer(layer: Any) -> Any:
     if isinstance(layer, keras.Model):
         return plain(layer)
-    config = layer.get_config()
     if isinstance(layer, layers.StochasticDepth):
         return keras.layers.Dropout(
             layer.rate, noise_shape=(None, 1, 1, 1), seed=layer.seed, name=layer.name
         )
-    if type(layer) is layers.Conv2D:
-        return keras.layers.Conv2D.from_config(config)
-    return type(layer).from_config(config)
+    kind = keras.layers.Conv2D if type(layer) is layers.Conv2D else None
+    return copies.copied(layer, kind, **_by_name(layer))
+
+
+def _by_name(layer: Any) -> dict[str, Any]:
+    """Returns the activation of a layer by a name with which Keras loads it.
+
+    Raises:
+        ExportError: it has none.
+    """
+    function = getattr(layer, "activation", None)
+    if type(layer) is keras.layers.Lambda:
+        function = layer.function
+    elif name := activations.name_of(function):
+        return {"activation": name}
+    is_function = callable(function) and not hasattr(function, "get_config")
+    if not is_function or _is_registered(function):
+        return {}
+    name = getattr(function, "__name__", type(function).__name__)
+    raise ExportError(
+        f"a .keras file stores a function by its name, and Keras has no function for "
+        f"that of layer {layer.name} ({name}): use one of keras.activations, or "
+        "keras.saving.register_keras_serializable(); nothing was written"
+    )
+
+
+def _is_registered(function: Any) -> bool:
+    name = keras.saving.get_registered_name(function)
+    return keras.saving.get_registered_object(name) is function
 
 
 def _plain_call(layer: Any, *args: Any, **options: Any) -> Any:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import copies
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.quantization.qat import fake_quant
@@ -63,20 +64,13 @@ def check_ranges(model: keras.Model) -> None:
 
 
 def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
-    if not isinstance(layer, keras.layers.Layer):
-        # An operation before or after the quantized part.
-        return type(layer).from_config(layer.get_config())
-    config = {**layer.get_config(), "dtype": "float32", "name": name}
+    changes: dict[str, typing.Any] = {"dtype": "float32", "name": name}
     if isinstance(layer, FakeQuantize):
-        config["ranges"] = "fixed"
+        changes["ranges"] = "fixed"
     if isinstance(layer, KERNELS):
         # Nothing is trained.
-        config.pop("keeps_zeros", None)
-        config["weight_ranges"] = "fixed"
-        config["weight_bits"] = 8
-    if "kernel_initializer" in config:
-        config["kernel_initializer"] = "zeros"
-    return type(layer).from_config(config)
+        changes |= {"weight_ranges": "fixed", "weight_bits": 8, "keeps_zeros": None}
+    return copies.blank(layer, **changes)
 
 
 def _check_range(layer: keras.layers.Layer) -> None:

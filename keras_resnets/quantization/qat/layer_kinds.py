@@ -6,7 +6,7 @@ import keras
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import UnknownLayer
-from keras_resnets.graph import anatomy
+from keras_resnets.graph import activations
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
 from keras_resnets.networks import layers
@@ -57,11 +57,12 @@ def is_norm(layer: typing.Any) -> bool:
 
 
 def check_norm(layer: typing.Any) -> None:
-    """Raises `InvalidArgument` for a BN over another axis than the last."""
+    """Raises `UnknownLayer` for a BN over another axis than the last."""
     if layer.axis not in (-1, 3):
-        raise InvalidArgument(
-            "quantization requires BN over the last axis; "
-            f"{layer.name} has axis={layer.axis}"
+        raise UnknownLayer(
+            "no integer form is known for a BN over another axis than the last; "
+            f"{layer.name} has axis={layer.axis}: quantize after training to 8 bits with "
+            "the engine 'converter'"
         )
 
 
@@ -70,14 +71,15 @@ def is_kernel(layer: typing.Any) -> bool:
     classes = (keras.layers.Dense, *layers.CONVOLUTIONS)
     if type(layer) not in classes:
         return False
-    inside = ("linear", *FUSED, *BOUNDED)
-    return anatomy.function_of(layer) in inside or layer.activation in CURVED
+    inside = activations.inside(layer)
+    return activation(inside) in ("linear", *FUSED, *BOUNDED) or is_curve(inside)
 
 
 def is_curve(layer: typing.Any) -> bool:
     """Returns whether it is an activation layer with a function of `CURVED`."""
-    is_activation = isinstance(layer, keras.layers.Activation)
-    return is_activation and layer.activation in CURVED
+    if type(layer) is keras.layers.LeakyReLU:
+        return True
+    return type(layer) is keras.layers.Activation and layer.activation in CURVED
 
 
 def is_int8_only(layer: typing.Any) -> bool:
@@ -87,19 +89,24 @@ def is_int8_only(layer: typing.Any) -> bool:
 
 def has_end(layer: typing.Any) -> bool:
     """Returns whether the activation of a kernel layer is a separate operator."""
-    return anatomy.function_of(layer) in BOUNDED
+    return activation(activations.inside(layer)) in BOUNDED
+
+
+def is_linear(layer: typing.Any) -> bool:
+    """Returns whether a kernel layer has no activation."""
+    return activation(activations.inside(layer)) == "linear"
 
 
 def activation(layer: typing.Any) -> str | None:
-    """Returns the name of an activation layer's function; None for other layers."""
+    """Returns the name of a plain activation layer's function; None for other layers."""
     if type(layer) in (keras.layers.ReLU, layers.ReLU):
         plain = not layer.negative_slope and not layer.threshold
         limits = {None: "relu", 6.0: "relu6"}
         return limits.get(layer.max_value) if plain else None
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    if isinstance(layer, keras.layers.Activation):
-        return layer.activation.__name__
+    if type(layer) is keras.layers.Activation:
+        return activations.name_of(layer.activation)
     return None
 
 
@@ -114,7 +121,7 @@ def unsupported(step: Step) -> InvalidArgument:
     kind = type(layer).__name__
     name = getattr(layer, "activation", None)
     if name is not None:
-        kind = f"{kind} with {getattr(name, '__name__', name)}"
+        kind = f"{kind} with {getattr(name, '__name__', type(name).__name__)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
         "leaky_relu, sigmoid, silu, hard_silu or gelu, Conv2D, Dense, "

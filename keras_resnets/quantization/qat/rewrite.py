@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_resnets.export.recipes import Recipe
+from keras_resnets.graph import activations
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import operations
@@ -71,7 +72,9 @@ class _Rewriter:
         self._bits: int = recipe.activation_bits or 8
         self._steps, self._outputs = read_steps(model)
         self._applied = applications(self._steps)
-        self._layers = {id(step): operations.as_layer(step) for step in self._steps}
+        self._layers = {
+            id(step): operations.as_plain_layer(step) for step in self._steps
+        }
         self._names = unique_names(self._steps)
         self._taken = set(self._names.values())
         self._used: set[str] = set()
@@ -152,17 +155,17 @@ class _Rewriter:
 
     def _curve(self, step: Step) -> None:
         source, names = self._read(step.inputs[0]), [self._name(step)]
-        function = self._layers[id(step)].activation
         policy = layer_kinds.policy(step)
-        output = self._curved(source.tensor, function, self._own(step), policy)
+        layer = self._layers[id(step)]
+        output = self._curved(source.tensor, layer, self._own(step), policy)
         self._made[step.output] = self._ranged(output, names[0], names, False, policy)
 
     def _curved(
-        self, tensor: typing.Any, function: typing.Any, name: str, policy: typing.Any
+        self, tensor: typing.Any, layer: typing.Any, name: str, policy: typing.Any
     ) -> typing.Any:
         """Applies one of `CURVED`; TFLite's form of swish is LOGISTIC and MUL."""
-        if function is not keras.activations.silu:
-            return keras.layers.Activation(function, name=name, dtype=policy)(tensor)
+        if layer_kinds.activation(layer) != "silu":
+            return _renamed(layer, name)(tensor)
         gate = keras.layers.Activation(
             "sigmoid", name=free_name(f"{name}_sigmoid", self._taken), dtype=policy
         )
@@ -229,27 +232,25 @@ class _Rewriter:
             new = self._kept[id(layer)] = self._rounding(step, names)
             output = self._apply(new, step)
             _fill(new, layer, behind and behind.layer)
-        if anatomy.function_of(layer) == "linear":
+        if layer_kinds.is_linear(layer):
             self._finish(end, output, names)
         else:
             self._made[end.output] = self._activated(step, output, names)
 
     def _activated(self, step: Step, output: typing.Any, names: list[str]) -> Made:
         """Applies the activation inside a kernel layer, as a layer named after it."""
-        activation, policy = anatomy.function_of(step.layer), step.layer.dtype_policy
+        inside, policy = activations.inside(step.layer), step.layer.dtype_policy
         if layer_kinds.has_end(step.layer):
-            outside = keras.layers.Activation(
-                activation, name=self._own(step), dtype=policy
-            )
+            outside = _renamed(inside, self._own(step))
             source = self._ranged(output, names[0], names, False, policy)
             return Made(outside(source.tensor), True, None)
-        name = free_name(f"{names[0]}_{activation}", self._taken)
-        if step.layer.activation in layer_kinds.CURVED:
+        function = anatomy.function_of(step.layer)
+        name = free_name(f"{names[0]}_{function}", self._taken)
+        if layer_kinds.is_curve(inside):
             source = self._ranged(output, names[0], names, False, policy)
-            function = step.layer.activation
-            output = self._curved(source.tensor, function, name, policy)
+            output = self._curved(source.tensor, inside, name, policy)
             return self._ranged(output, name, [name], False, policy)
-        output = keras.layers.Activation(activation, name=name, dtype=policy)(output)
+        output = _renamed(inside, name)(output)
         return self._ranged(output, names[0], names, True, policy)
 
     def _norm_behind(self, step: Step) -> Step | None:
@@ -263,7 +264,7 @@ class _Rewriter:
         return self._own_norm(step)
 
     def _own_norm(self, step: Step) -> Step | None:
-        linear = anatomy.function_of(step.layer) == "linear"
+        linear = layer_kinds.is_linear(step.layer)
         follower = self._only_reader(step) if linear else None
         if not follower or not layer_kinds.is_norm(follower.layer):
             return None
@@ -421,9 +422,7 @@ class _Rewriter:
 
     def _copy(self, step: Step) -> keras.layers.Layer:
         """Copies a layer without weights, one copy per application."""
-        layer = self._layers[id(step)]
-        config = {**layer.get_config(), "name": self._own(step)}
-        return type(layer).from_config(config)
+        return _renamed(self._layers[id(step)], self._own(step))
 
     def _name(self, step: Step) -> str:
         return self._names[id(step.layer)]
@@ -435,6 +434,10 @@ class _Rewriter:
             return free_name(name, self._taken)
         self._used.add(name)
         return name
+
+
+def _renamed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
+    return type(layer).from_config({**layer.get_config(), "name": name})
 
 
 def _fill(new: typing.Any, layer: typing.Any, norm: keras.layers.Layer | None) -> None:
