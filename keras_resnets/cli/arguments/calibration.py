@@ -66,9 +66,7 @@ def add_options(
         default=count,
         help=f"number of images ({_COUNT})",
     )
-    group.add_argument(
-        "--seed", type=options.SEED, default=0, help="seed of their choice (0)"
-    )
+    options.add_seed(group, "seed of their choice (0)")
 
 
 def choose(

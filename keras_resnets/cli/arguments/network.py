@@ -42,6 +42,8 @@ FACTS = {
     "measured": "with --evaluate: count, model_top1, file_top1, agreement, rmse (with "
     "several labels per image model_map and file_map instead of top1); else null",
 }
+# The usage of commands that read a trained network and its training images.
+USAGE = "%(prog)s MODEL --weights WEIGHTS --data DATA [options]"
 # The values of --weights, for --help.
 WEIGHTS = (
     "weights file, run folder, imagenet, cifar10, cifar100, or a tag listed by "
@@ -164,16 +166,6 @@ def add_options(parser: parsing.Group) -> None:
     channels.add_option(parser)
 
 
-def add_batch(parser: parsing.Group, default: int | None = 1) -> None:
-    """Adds `--batch`, a number or `dynamic`."""
-    parser.add_argument(
-        "--batch",
-        default=default,
-        type=options.batch,
-        help="images in a batch: number, or dynamic",
-    )
-
-
 def add_heatmap(group: parsing.Group) -> None:
     """Adds `--heatmap`, which adds a second output."""
     group.add_argument(
@@ -188,16 +180,6 @@ def with_heatmap(model: "keras.Model") -> "keras.Model":
     from keras_resnets.graph import heatmaps
 
     return heatmaps.heatmap_model(model)
-
-
-def add_packing(parser: parsing.Group) -> None:
-    """Adds `--unpacked`, which turns `tflite.packing` off."""
-    parser.add_argument(
-        "--unpacked",
-        dest="packed",
-        action="store_false",
-        help="do not rearrange int8 convolutions; for microcontrollers",
-    )
 
 
 def default_output(model: str, ending: str) -> pathlib.Path:

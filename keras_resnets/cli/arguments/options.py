@@ -16,6 +16,7 @@ from keras_resnets.cli.pages import page
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import shown
+from keras_resnets.export import number_formats
 from keras_resnets.fields import Number
 from keras_resnets.fields import Rule
 from keras_resnets.fields import Whole
@@ -289,6 +290,40 @@ def add_threshold(group: argparse.ArgumentParser | parsing.Group) -> None:
     )
 
 
+def add_seed(group: argparse.ArgumentParser | parsing.Group, what: str) -> None:
+    """Adds `--seed`; `what` is its description."""
+    group.add_argument("--seed", type=SEED, default=0, help=what)
+
+
+def add_threads(group: argparse.ArgumentParser | parsing.Group, what: str) -> None:
+    """Adds `--threads`; `what` is its description."""
+    group.add_argument("--threads", type=THREADS, default=2, help=what)
+
+
+def add_labelled(group: argparse.ArgumentParser | parsing.Group) -> None:
+    """Adds `--data`, the labelled images that the command requires."""
+    group.add_argument(
+        "--data",
+        required=True,
+        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
+        "or cifar10, cifar100, mnist, fashion_mnist",
+    )
+
+
+def add_validation(group: parsing.Group) -> None:
+    """Adds `--validation`, the share of the training images to hold out."""
+    group.add_argument(
+        "--validation",
+        type=number(0, 1, below=True),
+        help="share of the training images to hold out",
+    )
+
+
+def switch(text: str, value: bool = True) -> dict[str, Any]:
+    """Returns the arguments of a switch whose default is None, not the other value."""
+    return {"action": "store_const", "const": value, "help": text}
+
+
 def batch(text: str) -> int | str:
     """Reads `--batch`: an integer, or `dynamic`."""
     try:
@@ -297,11 +332,6 @@ def batch(text: str) -> int | str:
         raise argparse.ArgumentTypeError(
             f"must {_BATCH.words}, or dynamic; got {shown(text)}"
         ) from None
-
-
-def add_source(group: parsing.Group) -> None:
-    """Adds `--source`, the size of the photos for a file that resizes them."""
-    group.add_argument("--source", **SOURCE)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -321,16 +351,20 @@ def size(text: str) -> tuple[int, int]:
     return height, width
 
 
+# Arguments of `add_argument`; commands add the default.
+BATCH: dict[str, Any] = {"type": batch, "help": "images in a batch: number, or dynamic"}
+IO_DTYPE: dict[str, Any] = {
+    "choices": number_formats.IO_DTYPES,
+    "help": "type of an int8 file's input and output (int8)",
+}
+UNPACKED = switch("do not rearrange int8 convolutions; for microcontrollers", False)
+SPARSE = switch("store pruned kernels without their zeros")
 SOURCE: dict[str, Any] = {
     "type": size,
     "metavar": "HEIGHTxWIDTH",
     "help": "the file takes photos of this size, and resizes and crops them",
 }
-METADATA: dict[str, Any] = {
-    "action": "store_const",
-    "const": True,
-    "help": "add TFLite metadata and class names to the file, for MediaPipe",
-}
+METADATA = switch("add TFLite metadata and class names to the file, for MediaPipe")
 _SIDE = Whole(1, 65_535)
 _BYTES = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([kKmMgG]?i?)(?:[bB]|[bB]ytes?)?")
 _LATENCY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(us|ms|s|x)")

@@ -99,9 +99,7 @@ def add_options(
         help="most pixels to shift images by (0)",
     )
     group.add_argument("--no-mirror", action="store_true", help="never mirror images")
-    group.add_argument(
-        "--seed", type=options.SEED, default=0, help="seed of the order of images (0)"
-    )
+    options.add_seed(group, "seed of the order of images (0)")
     return group
 
 

@@ -27,10 +27,7 @@ class Options(network.Network, network.Output, tuning.Tuning):
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "cluster",
-        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
-    )
+    parser = commands.add_parser("cluster", usage=network.USAGE)
     network.add_trained(parser)
     parser.add_argument_group("clustering").add_argument(
         "--clusters",

@@ -76,16 +76,12 @@ def add_to(commands: parsing.Commands) -> None:
         default=100,
         help="largest number of images, the same share of every class",
     )
-    verify.add_argument(
-        "--seed", type=options.SEED, default=0, help="seed of their choice"
-    )
+    options.add_seed(verify, "seed of their choice")
     verify.add_argument("--mode", help="preprocessing; default: the passports'")
     verify.add_argument(
         "--layers", action="store_true", help="also show the error of each layer"
     )
-    verify.add_argument(
-        "--threads", type=options.THREADS, default=2, help="threads of each runtime"
-    )
+    options.add_threads(verify, "threads of each runtime")
     options.set_command(
         verify,
         Verification,
@@ -116,9 +112,7 @@ def _add_benchmark(commands: parsing.Commands) -> None:
     benchmark.add_argument(
         "files", nargs="+", metavar="FILE", help="exported files, timed in turns"
     )
-    benchmark.add_argument(
-        "--threads", type=options.THREADS, default=2, help="threads of each runtime"
-    )
+    options.add_threads(benchmark, "threads of each runtime")
     benchmark.add_argument(
         "--runs", type=options.whole(1, 1_000_000), default=50, help="runs of each file"
     )

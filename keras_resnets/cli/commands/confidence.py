@@ -61,12 +61,7 @@ def add_to(commands: parsing.Commands) -> None:
     group.add_argument(
         "--count", type=options.COUNT, help="number of images; default: all"
     )
-    group.add_argument(
-        "--seed",
-        type=options.SEED,
-        default=0,
-        help="seed of their choice, and of the split into halves (0)",
-    )
+    options.add_seed(group, "seed of their choice, and of the split into halves (0)")
     group.add_argument(
         "--false-rejections",
         type=options.number(0, 1, below=True),

@@ -145,7 +145,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
-    options.add_source(group)
+    group.add_argument("--source", **options.SOURCE)
     group.add_argument(
         "--storage",
         choices=storage.STORAGES,
@@ -166,9 +166,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         help="required share of images with the prediction of predict (0.9)",
     )
     options.add_threshold(group)
-    group.add_argument(
-        "--threads", type=options.THREADS, default=2, help="threads of runtimes (2)"
-    )
+    options.add_threads(group, "threads of runtimes (2)")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -182,9 +180,6 @@ def _deploy(asked: Options) -> None:
         from keras_resnets import deploy
         from keras_resnets.cli.commands import training_output
         from keras_resnets.export.session import check_backend
-        from keras_resnets.quantization import ptq
-        from keras_resnets.quantization.ranges import DeadTensors
-        from keras_resnets.quantization.rounding.kernels import FewWindows
 
         check_backend()
         model, _, _ = network.build(asked)
@@ -197,8 +192,7 @@ def _deploy(asked: Options) -> None:
         threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)
         watcher = page_deploy.Deployed(model, threshold)
-        notes = training_output.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine)
-        with notes:
+        with training_output.quantization_notes_printed():
             deployments = deploy.deploy(
                 model,
                 asked.target,

@@ -50,16 +50,9 @@ class _FormatOption:
     what: str = ""
 
 
-def _switch(text: str, value: bool = True) -> dict[str, typing.Any]:
-    return {"action": "store_const", "const": value, "help": text}
-
-
 # By the name of the exporters' argument; `formats.FORMATS` lists the options of a format.
 _OPTIONS = {
-    "batch": _FormatOption(
-        "--batch",
-        {"type": options.batch, "help": "images in a batch: number, or dynamic"},
-    ),
+    "batch": _FormatOption("--batch", options.BATCH),
     "source": _FormatOption("--source", options.SOURCE),
     "metadata": _FormatOption("--metadata", options.METADATA),
     "opset": _FormatOption(
@@ -71,40 +64,37 @@ _OPTIONS = {
     ),
     "io_dtype": _FormatOption(
         "--io-dtype",
-        {
-            "choices": number_formats.IO_DTYPES,
-            "help": "type of an int8 file's input and output (int8)",
-        },
+        options.IO_DTYPE,
         ("int8",),
         "the type of the input and output of int8 files",
     ),
     "packed": _FormatOption(
         "--unpacked",
-        _switch("do not rearrange int8 convolutions; for microcontrollers", False),
+        options.UNPACKED,
         ("int8",),
         "the arrangement of convolutions in int8 files",
     ),
     "pooled_strides": _FormatOption(
         "--pooled-strides",
-        _switch("write strided 1x1 convolutions for LiteRT's GPU accelerator"),
+        options.switch("write strided 1x1 convolutions for LiteRT's GPU accelerator"),
         ("int8", "dynamic"),
         "the form of strided 1x1 convolutions of int8 weights",
     ),
     "sparse": _FormatOption(
         "--sparse",
-        _switch("store pruned kernels without their zeros"),
+        options.SPARSE,
         ("none", "int8"),
         "the storage of kernels in float32 and int8 files",
     ),
     "reduce_range": _FormatOption(
         "--reduce-range",
-        _switch("7-bit weights, for x86 without VNNI"),
+        options.switch("7-bit weights, for x86 without VNNI"),
         ("int8",),
         "the range of the weights of int8 files",
     ),
     "symmetric": _FormatOption(
         "--symmetric",
-        _switch("symmetric int8 activations, as TensorRT requires"),
+        options.switch("symmetric int8 activations, as TensorRT requires"),
         ("int8",),
         "the storage of activations in int8 files",
     ),
@@ -243,9 +233,8 @@ def add_to(commands: parsing.Commands) -> None:
             _add_quantization(parser, form)
             calibration.add_options(parser, required=False, count=None)
         else:
-            parser.add_argument_group("random weights").add_argument(
-                "--seed", type=options.SEED, default=0, help="of random weights (0)"
-            )
+            group = parser.add_argument_group("random weights")
+            options.add_seed(group, "of random weights (0)")
         _add_comparison(parser, form)
         examples = [
             f"resnet20 --weights cifar10 --output resnet20{form.ending}",

@@ -99,12 +99,7 @@ def _add_evaluate(commands: parsing.Commands) -> None:
     """Adds the `evaluate` command."""
     evaluate = commands.add_parser("evaluate")
     network_or_file.add_options(evaluate)
-    evaluate.add_argument(
-        "--data",
-        required=True,
-        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
-        "or cifar10, cifar100, mnist, fashion_mnist",
-    )
+    options.add_labelled(evaluate)
     evaluate.add_argument(
         "--batch-size",
         type=options.BATCH_SIZE,
@@ -116,9 +111,7 @@ def _add_evaluate(commands: parsing.Commands) -> None:
         type=options.COUNT,
         help="number of images, the same share of every class; default: all",
     )
-    evaluate.add_argument(
-        "--seed", type=options.SEED, default=0, help="seed of their choice"
-    )
+    options.add_seed(evaluate, "seed of their choice")
     options.add_threshold(evaluate)
     options.set_command(
         evaluate,

@@ -93,10 +93,7 @@ class Options(network.Network, network.Output, tuning.Tuning, quantize.PlanOptio
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "qat",
-        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
-    )
+    parser = commands.add_parser("qat", usage=network.USAGE)
     network.add_trained(parser)
     group = parser.add_argument_group("quantization")
     quantize.add_recipe(group, _RECIPES, default=None)
@@ -145,11 +142,7 @@ def _add_run(group: parsing.Group) -> None:
     group.add_argument(
         "--resume", action="store_true", help="continue the training in it"
     )
-    group.add_argument(
-        "--validation",
-        type=options.number(0, 1, below=True),
-        help="share of the training images to hold out",
-    )
+    options.add_validation(group)
 
 
 def _qat(asked: Options) -> None:
@@ -179,8 +172,6 @@ def _natively(
     """Trains in Keras 3; returns the `ExportReport` of the file."""
     from keras_resnets import quantization
     from keras_resnets.quantization.qat import training
-    from keras_resnets.quantization.ranges import DeadTensors
-    from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.training import data as training_data
     from keras_resnets.training import recipes as training_recipes
 
@@ -198,7 +189,7 @@ def _natively(
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)
-    with training_output.notes_printed(FewWindows, DeadTensors):
+    with training_output.quantization_notes_printed():
         aware, run = training.train_aware(
             model,
             opened,

@@ -160,20 +160,17 @@ def plan_word(plan: plans.PrecisionPlan) -> str:
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "quantize",
-        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
-    )
+    parser = commands.add_parser("quantize", usage=network.USAGE)
     network.add_trained(parser)
     calibration.add_options(parser, required=False)
     add_quantization(parser.add_argument_group("quantization"))
     file = network.add_output(parser, "default: MODEL_RECIPE.tflite")
     add_file(file)
-    network.add_batch(file)
+    file.add_argument("--batch", default=1, **options.BATCH)
     file.add_argument(
         "--include-preprocessing", action="store_true", help="take RGB pixels"
     )
-    options.add_source(file)
+    file.add_argument("--source", **options.SOURCE)
     file.add_argument("--metadata", **options.METADATA)
     add_sparse(file)
     file.add_argument("--logits", action="store_true", help="omit the softmax")
@@ -295,20 +292,13 @@ def add_storage(group: parsing.Group) -> None:
 
 def add_file(group: parsing.Group) -> None:
     """Adds the options of an integer file."""
-    group.add_argument(
-        "--io-dtype",
-        default="int8",
-        choices=number_formats.IO_DTYPES,
-        help="type of an int8 file's input and output (int8)",
-    )
-    network.add_packing(group)
+    group.add_argument("--io-dtype", default="int8", **options.IO_DTYPE)
+    group.add_argument("--unpacked", dest="packed", default=True, **options.UNPACKED)
 
 
 def add_sparse(group: parsing.Group) -> None:
     """Adds `--sparse`, for the files of pruned networks."""
-    group.add_argument(
-        "--sparse", action="store_true", help="store pruned kernels without their zeros"
-    )
+    group.add_argument("--sparse", default=False, **options.SPARSE)
 
 
 def add_comparison(parser: argparse.ArgumentParser) -> None:
@@ -319,9 +309,7 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="compare on all labelled images of an .npz (x_test) or folder",
     )
-    group.add_argument(
-        "--threads", type=options.THREADS, default=2, help="threads of LiteRT (2)"
-    )
+    options.add_threads(group, "threads of LiteRT (2)")
 
 
 def _engine(text: str) -> str:
@@ -357,13 +345,10 @@ def _quantize(asked: Options) -> None:
 def progress_of(chosen: "CalibrationSet | None") -> "Iterator[ProgressBar]":
     """Yields the progress bar of a quantization, and prints its warnings as notes."""
     from keras_resnets.cli.commands import training_output
-    from keras_resnets.quantization import ptq
-    from keras_resnets.quantization.ranges import DeadTensors
-    from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.system.progress import ProgressBar
 
     bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-    with bar, training_output.notes_printed(FewWindows, DeadTensors, ptq.OtherEngine):
+    with bar, training_output.quantization_notes_printed():
         yield bar
 
 

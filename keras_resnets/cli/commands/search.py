@@ -123,10 +123,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "search",
-        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
-    )
+    parser = commands.add_parser("search", usage=network.USAGE)
     network.add_trained(parser)
     calibration.add_options(parser)
     _add_search(parser.add_argument_group("search"))
@@ -248,8 +245,6 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
     from keras_resnets.cli.printing import tables
     from keras_resnets.io import files
     from keras_resnets.io import plots
-    from keras_resnets.quantization.ranges import DeadTensors
-    from keras_resnets.quantization.rounding.kernels import FewWindows
     from keras_resnets.quantization.search import points
 
     points.check_copy(path, asked.overwrite)
@@ -268,7 +263,7 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
         max_seconds=seconds,
         max_ratio=ratio,
     )
-    with _Stages() as stages, training_output.notes_printed(FewWindows, DeadTensors):
+    with _Stages() as stages, training_output.quantization_notes_printed():
         front = quantization.find_front(
             model,
             chosen,

@@ -32,10 +32,7 @@ class Options(network.Network, calibration.Calibration):
 
 def add_to(commands: parsing.Commands) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "sensitivity",
-        usage="%(prog)s MODEL --weights WEIGHTS --data DATA [options]",
-    )
+    parser = commands.add_parser("sensitivity", usage=network.USAGE)
     network.add_trained(parser)
     calibration.add_options(parser)
     group = parser.add_argument_group("quantization")
@@ -72,13 +69,11 @@ def _sensitivity(asked: Options) -> None:
         from keras_resnets import quantization
         from keras_resnets.cli.commands import training_output
         from keras_resnets.cli.printing import tables
-        from keras_resnets.quantization.ranges import DeadTensors
-        from keras_resnets.quantization.rounding.kernels import FewWindows
         from keras_resnets.system.progress import ProgressBar
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        notes = training_output.notes_printed(FewWindows, DeadTensors)
+        notes = training_output.quantization_notes_printed()
         with ProgressBar(0, "layers") as bar, notes:
             costs = quantization.sensitivity(
                 model,

@@ -173,17 +173,8 @@ def _add_network(group: parsing.Group) -> None:
 
 
 def _add_data(group: parsing.Group) -> None:
-    group.add_argument(
-        "--data",
-        required=True,
-        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
-        "or cifar10, cifar100, mnist, fashion_mnist",
-    )
-    group.add_argument(
-        "--validation",
-        type=options.number(0, 1, below=True),
-        help="share of the training images to hold out",
-    )
+    options.add_labelled(group)
+    options.add_validation(group)
     group.add_argument(
         "--labels",
         help="names of the classes in their order: cifar10, imagenet, or cat,dog,...",
@@ -252,7 +243,7 @@ def _add_run(group: parsing.Group) -> None:
     group.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard logs"
     )
-    group.add_argument("--seed", type=options.SEED, default=0, help="random seed (0)")
+    options.add_seed(group, "random seed (0)")
     group.add_argument(
         "--deterministic",
         action="store_true",

@@ -46,6 +46,15 @@ def notes_printed(*kinds: type[Warning]) -> Iterator[None]:
         yield
 
 
+def quantization_notes_printed() -> contextlib.AbstractContextManager[None]:
+    """Prints the warnings of a quantization as notes; see `notes_printed`."""
+    from keras_resnets.quantization import ptq
+    from keras_resnets.quantization.ranges import DeadTensors
+    from keras_resnets.quantization.rounding.kernels import FewWindows
+
+    return notes_printed(FewWindows, DeadTensors, ptq.OtherEngine)
+
+
 def verbosity() -> int:
     """Returns Keras' `verbose`: 0 for nothing, 1 for a bar, 2 for a line per epoch."""
     if output.is_json():

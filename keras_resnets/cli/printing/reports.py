@@ -26,6 +26,8 @@ if typing.TYPE_CHECKING:
 
 # Characters of a class name; ImageNet's longest has 30.
 _LABEL = 60
+# Characters of the bar for a probability of 1.
+_BAR = 30
 
 
 def export_report(report: "ExportReport", images: str) -> str:
@@ -97,13 +99,10 @@ def top_five(
 
 
 def ranked(
-    outputs: "np.ndarray",
-    title: object,
-    labels: tuple[str, ...] | str | None = None,
-    count: int = 5,
+    outputs: "np.ndarray", title: object, labels: tuple[str, ...] | str | None
 ) -> dict[str, typing.Any]:
-    """Returns the `count` most likely classes of one image for JSON; see `likeliest`."""
-    best = np.argsort(-outputs, kind="stable")[:count]
+    """Returns the five most likely classes of one image for JSON; see `likeliest`."""
+    best = np.argsort(-outputs, kind="stable")[:5]
     return _classes(outputs, title, labels, best)
 
 
@@ -194,7 +193,6 @@ def likeliest(
     name: object,
     labels: tuple[str, ...] | str | None = None,
     count: int = 5,
-    width: int = 30,
 ) -> str:
     """Returns the `count` most likely classes of one image, with a bar each.
 
@@ -203,7 +201,6 @@ def likeliest(
         name: title of the image.
         labels: see `keras_resnets.images.labels.class_names`.
         count: number of classes.
-        width: length of the bar for a probability of 1, in characters.
     """
     names = class_names(len(outputs), labels)
     best = np.argsort(-outputs, kind="stable")[:count]
@@ -212,7 +209,7 @@ def likeliest(
     lines = [printable(str(name), 4 * _LABEL)]
     for index in best:
         share = float(outputs[index])
-        bar = "#" * round(share * width)
+        bar = "#" * round(share * _BAR)
         label = shown[index] + " " * (longest - width_of(shown[index]))
         lines.append(f"  {label}  {share:7.2%}  {bar}".rstrip())
     return "\n".join(lines)
