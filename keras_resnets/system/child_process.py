@@ -145,6 +145,16 @@ def answers() -> Callable[[Mapping[str, object]], None]:
     return answer
 
 
+def answer_once(make: Callable[[], Mapping[str, object]]) -> None:
+    """In the child: answers by the result of `make`, or by its message as `error`."""
+    answer = answers()
+    orders()
+    try:
+        answer(make())
+    except (ImportError, RuntimeError, ValueError) as error:
+        answer({"error": " ".join(str(error).split())})
+
+
 def _listen(lines: queue.SimpleQueue[str], last: Callable[[], object] | None) -> None:
     for line in sys.stdin:
         lines.put(line)

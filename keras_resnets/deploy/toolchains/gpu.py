@@ -1,7 +1,6 @@
 """LiteRT's GPU accelerator, which must run all operators of the file."""
 
 import importlib.metadata
-from typing import Any
 
 import numpy as np
 
@@ -9,18 +8,15 @@ from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
+from keras_resnets.deploy.toolchains import crashing_runtime
 from keras_resnets.deploy.toolchains import gpu_tools
+from keras_resnets.deploy.workers import gpu_worker
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.export.compare import isolated
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
-from keras_resnets.system import child_process
 
-# Time limits in seconds. SwiftShader takes a second to start, and one for an image of 224
-# pixels.
-_SECONDS, _OF_AN_IMAGE = 300, 60
+_RUNTIME = "LiteRT's GPU accelerator"
 
 
 def prove(job: Job) -> Proof:
@@ -35,36 +31,21 @@ def prove(job: Job) -> Proof:
     output_details = interpreter.get_output_details()[0]
     images = tflite_runner.quantize(job.file_inputs(exported), input_details)
     with files.scratch_folder() as folder:
-        np.save(folder / "inputs.npy", images)
-        facts = _run(exported, folder, len(images))
+        variables = gpu_tools.environment(folder)
+        facts = crashing_runtime.run(
+            _RUNTIME, gpu_worker, exported, images, folder, variables
+        )
         if "error" in facts or not facts["fully"]:
             reason = facts.get("error", "the CPU would run some of its operators")
             raise ExportError(
-                f"LiteRT's GPU accelerator must run the whole {exported.spec.recipe} file "
-                f"of {job.model.name}: {printable(reason, 300)}; "
+                f"{_RUNTIME} must run the whole {exported.spec.recipe} file of "
+                f"{job.model.name}: {printable(reason, 300)}; "
                 f"{exported.spec.advice('float16')}; nothing was written"
             )
         raw_outputs = np.load(folder / "outputs.npy")
     outputs = tflite_runner.dequantize(raw_outputs, output_details)
     ran = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, GPU accelerator"
     return Proof(exported, outputs, {"fully_accelerated": True}, ran)
-
-
-def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
-    """Returns the answer of `gpu_worker`; raises `ExportError` if it crashes."""
-    inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
-    module = "keras_resnets.deploy.workers.gpu_worker"
-    variables = gpu_tools.environment(folder)
-    try:
-        with child_process.started(
-            module, exported.path, inputs, outputs, environment=variables
-        ) as process:
-            seconds = _SECONDS + _OF_AN_IMAGE * count
-            return isolated.answered(exported.path.name, process, seconds)
-    except InvalidArgument as error:
-        raise ExportError(
-            f"LiteRT's GPU accelerator: {error}; nothing was written"
-        ) from None
 
 
 def _labels(job: Job) -> str:

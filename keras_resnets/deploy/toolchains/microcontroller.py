@@ -12,16 +12,14 @@ from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.toolchains import c_files
+from keras_resnets.deploy.toolchains import crashing_runtime
+from keras_resnets.deploy.workers import tflm_worker
 from keras_resnets.errors import ExportError
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
-from keras_resnets.export.compare import isolated
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.io import files
-from keras_resnets.system import child_process
 
-# Time limits in seconds. The kernels are plain loops: ResNet-50 takes seconds per image.
-_SECONDS, _OF_AN_IMAGE = 300, 60
+_RUNTIME = "TensorFlow Lite Micro"
 
 
 def prove(job: Job) -> Proof:
@@ -34,11 +32,10 @@ def prove(job: Job) -> Proof:
     signature = Signature.of(exported)
     inputs = tflite_runner.quantize(job.file_inputs(exported), signature.input)
     with files.scratch_folder() as folder:
-        np.save(folder / "inputs.npy", inputs)
-        facts = _run(exported, folder, len(inputs))
+        facts = crashing_runtime.run(_RUNTIME, tflm_worker, exported, inputs, folder)
         if "error" in facts:
             raise ExportError(
-                f"TensorFlow Lite Micro cannot run the {exported.spec.recipe} file of "
+                f"{_RUNTIME} cannot run the {exported.spec.recipe} file of "
                 f"{job.model.name}: {printable(facts['error'], 400)}; "
                 f"{exported.spec.advice(targets.INT8)}; nothing was written"
             )
@@ -53,20 +50,6 @@ def prove(job: Job) -> Proof:
     outputs = tflite_runner.dequantize(integers, signature.output)
     ran = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
     return Proof(exported, outputs, figures, ran)
-
-
-def _run(exported: ExportedFile, folder: Any, count: int) -> dict[str, Any]:
-    """Returns the answer of `tflm_worker`; raises `ExportError` if it crashes."""
-    inputs, outputs = folder / "inputs.npy", folder / "outputs.npy"
-    module = "keras_resnets.deploy.workers.tflm_worker"
-    try:
-        with child_process.started(module, exported.path, inputs, outputs) as process:
-            seconds = _SECONDS + _OF_AN_IMAGE * count
-            return isolated.answered(exported.path.name, process, seconds)
-    except InvalidArgument as error:
-        raise ExportError(
-            f"TensorFlow Lite Micro: {error}; nothing was written"
-        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,13 +19,7 @@ def main(path: str, inputs: str, outputs: str) -> None:
         inputs: path of an .npy file of images in the input's type.
         outputs: path of the .npy file to write, in the output's type.
     """
-    answer = child_process.answers()
-    images = np.load(inputs)
-    child_process.orders()
-    try:
-        answer(_run(path, images, outputs))
-    except (ImportError, RuntimeError, ValueError) as error:
-        answer({"error": " ".join(str(error).split())})
+    child_process.answer_once(lambda: _run(path, np.load(inputs), outputs))
 
 
 def _run(path: str, images: np.ndarray, outputs: str) -> dict[str, Any]:

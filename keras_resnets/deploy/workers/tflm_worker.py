@@ -30,14 +30,11 @@ def main(path: str, inputs: str, outputs: str) -> None:
         inputs: path of an .npy file of images in the input's type.
         outputs: path of the .npy file to write, in the output's type.
     """
-    answer = child_process.answers()
-    images = np.load(inputs)
-    child_process.orders()
-    try:
-        from tflite_micro.python.tflite_micro import runtime
-    except ImportError as error:
-        answer({"error": str(error)})
-        return
+    child_process.answer_once(lambda: _run(path, np.load(inputs), outputs))
+
+
+def _run(path: str, images: np.ndarray, outputs: str) -> dict[str, Any]:
+    from tflite_micro.python.tflite_micro import runtime
 
     def opened(arena: int) -> Any:
         return runtime.Interpreter.from_file(path, arena_size=arena)
@@ -48,11 +45,7 @@ def main(path: str, inputs: str, outputs: str) -> None:
         interpreter.invoke()
         return interpreter
 
-    total, text = _total(ran, os.path.getsize(path))
-    if total is None:
-        answer({"error": text})
-        return
-    arena = _least(opened, total)
+    arena = _least(opened, _total(ran, os.path.getsize(path)))
     interpreter = opened(arena)
     rows = []
     for image in images:
@@ -60,7 +53,7 @@ def main(path: str, inputs: str, outputs: str) -> None:
         interpreter.invoke()
         rows.append(interpreter.get_output(0).copy())
     np.save(outputs, np.concatenate(rows))
-    answer({"arena": arena})
+    return {"arena": arena}
 
 
 def _least(opened: Callable[[int], Any], most: int) -> int:
@@ -80,8 +73,12 @@ def _least(opened: Callable[[int], Any], most: int) -> int:
     return most
 
 
-def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
-    """Returns (reported size of the arena in bytes, ""), or (None, an error message)."""
+def _total(opened: Callable[[int], Any], size: int) -> int:
+    """Returns the reported size of the arena in bytes.
+
+    Raises:
+        RuntimeError: the interpreter does not run the file.
+    """
     arena = max(_LEAST, _TIMES * size)
 
     def print_allocations(arena: int) -> None:
@@ -91,12 +88,14 @@ def _total(opened: Callable[[int], Any], size: int) -> tuple[int | None, str]:
         text, error = _captured(functools.partial(print_allocations, arena))
         if error is None:
             total = _TOTAL.search(text)
-            return (int(total[1]), "") if total else (None, "it reports no arena size")
+            if total is None:
+                raise RuntimeError("it reports no arena size")
+            return int(total[1])
         if "Failed to allocate" not in text and "Failed to resize" not in text:
-            return None, _reason(text, error)
+            raise RuntimeError(_reason(text, error))
         arena *= 4
         if arena > _MOST:
-            return None, f"its arena must not exceed {_MOST:,} bytes"
+            raise RuntimeError(f"its arena must not exceed {_MOST:,} bytes")
 
 
 def _captured(call: Callable[[], object]) -> tuple[str, Exception | None]:
