@@ -18,6 +18,8 @@ from keras_resnets.errors import first_line
 
 # One output, or several by name.
 Outputs = np.ndarray | dict[str, np.ndarray]
+# Seconds after which no further run is timed.
+_LIMIT = 5.0
 
 
 class Runner(Protocol):
@@ -118,10 +120,8 @@ def size_text(shape: Sequence[int | None]) -> str:
     return " x ".join("any" if side is None else str(side) for side in shape)
 
 
-def median_seconds(
-    call: Callable[[], object], runs: int = 10, warmup: int = 2, limit: float = 5.0
-) -> float:
-    """Returns the median wall time of `call()` over as many runs as `limit` allows."""
+def median_seconds(call: Callable[[], object], runs: int, warmup: int) -> float:
+    """Returns the median wall time of `call()` over as many runs as `_LIMIT` allows."""
     seconds: list[float] = []
     begin = time.perf_counter()
     for run in range(warmup + runs):
@@ -129,9 +129,9 @@ def median_seconds(
         call()
         end = time.perf_counter()
         # Such a slow call needs no warmup.
-        if run >= warmup or end - begin > limit:
+        if run >= warmup or end - begin > _LIMIT:
             seconds.append(end - start)
-        if seconds and end - begin > limit:
+        if seconds and end - begin > _LIMIT:
             break
     return statistics.median(seconds)
 

@@ -226,7 +226,6 @@ def checked_set(
     shape: tuple[int, int, int],
     preprocessing: "Preprocessing | None" = None,
     network: "keras.Model | None" = None,
-    fewest: int = FEWEST,
 ) -> CalibrationSet:
     """Returns a `CalibrationSet` of images that have been checked against a network.
 
@@ -236,13 +235,12 @@ def checked_set(
         preprocessing: the network's `Preprocessing`; None if it is not known.
         network: `keras.Model` whose first BN is used to check the images if
             `preprocessing` is not known; None for no such check.
-        fewest: smallest number of images.
 
     Raises:
         InvalidArgument: see `calibration_checks.check`.
     """
-    calibration = _collected(calibration, shape, fewest)
+    calibration = _collected(calibration, shape, FEWEST)
     calibration_checks.check(
-        calibration.images, shape, preprocessing, network, calibration.source, fewest
+        calibration.images, shape, preprocessing, network, calibration.source
     )
     return calibration

@@ -70,7 +70,6 @@ def default_images(
     calibration: np.ndarray | None = None,
     preprocessing: Preprocessing | None = None,
     count: int = 4,
-    seed: int = 0,
 ) -> np.ndarray:
     """float32 inputs (count, *shape) to compare on.
 
@@ -80,14 +79,14 @@ def default_images(
     if calibration is not None:
         return calibration[:count]
     if preprocessing is None or shape[-1] != 3:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0)
         return rng.standard_normal((count, *shape)).astype("float32")
-    return preprocessing.normalize(default_pixels(shape, count, seed), "channels_last")
+    return preprocessing.normalize(default_pixels(shape, count), "channels_last")
 
 
-def default_pixels(shape: Shape, count: int = 4, seed: int = 0) -> np.ndarray:
+def default_pixels(shape: Shape, count: int) -> np.ndarray:
     """uint8 images to compare on: synthetic ones, or noise of other channels."""
     if shape[-1] == 3:
-        return synthetic.images(shape, count, seed)
-    rng = np.random.default_rng(seed)
+        return synthetic.images(shape, count, 0)
+    rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, *shape)).astype("uint8")

@@ -193,18 +193,11 @@ class ProgressBar:
     Args:
         total: the number at the end; each call can update it.
         unit: the unit of the numbers; with `"MB"` the numbers are bytes.
-        stream: the stream to draw on; None for standard error.
     """
 
-    def __init__(
-        self,
-        total: float,
-        unit: str = "",
-        stream: typing.TextIO | None = None,
-        width: int = _WIDTH,
-    ) -> None:
-        self._total, self._unit, self._width = total, unit, width
-        self._stream = stream or quiet.terminal()
+    def __init__(self, total: float, unit: str) -> None:
+        self._total, self._unit = total, unit
+        self._stream = quiet.terminal()
         self._shown = streams.can_redraw(self._stream) and not _is_hidden
 
     def __call__(self, done: float, total: float | None = None) -> None:
@@ -212,8 +205,8 @@ class ProgressBar:
         if not self._shown:
             return
         numbers = _numbers(done, self._total, self._unit)
-        if not _line.tell(_bar(done, self._total, self._width // 2), numbers):
-            bar = _bar(done, self._total, self._width)
+        if not _line.tell(_bar(done, self._total, _WIDTH // 2), numbers):
+            bar = _bar(done, self._total, _WIDTH)
             _line.draw(f"{bar} {numbers}", self._stream)
 
     def __enter__(self) -> "ProgressBar":

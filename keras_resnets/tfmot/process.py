@@ -200,15 +200,13 @@ _NATIVE = {
 }
 
 
-def _write_probe(
-    folder: pathlib.Path, model: keras.Model, count: int = 4, size: int = 64
-) -> None:
-    """Writes random images, and the Keras 3 model's logits for them in float64.
+def _write_probe(folder: pathlib.Path, model: keras.Model) -> None:
+    """Writes four random images, and the Keras 3 model's logits for them in float64.
 
     In float32 rounding alone reaches 1e-6 in a network of fifty layers.
     """
-    shape = [side or size for side in model.inputs[0].shape[1:]]
-    images = np.random.default_rng(0).standard_normal((count, *shape))
+    shape = [side or 64 for side in model.inputs[0].shape[1:]]
+    images = np.random.default_rng(0).standard_normal((4, *shape))
     images = images.astype("float32")
     double = keras.models.clone_model(model, clone_function=_double, recursive=True)
     double.set_weights(model.get_weights())

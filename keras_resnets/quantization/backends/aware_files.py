@@ -59,16 +59,16 @@ def at_rest(
 
 
 def _default_images(
-    frozen: keras.Model, input_size: tuple[int, int] | None, count: typing.Any = 4
+    frozen: keras.Model, input_size: tuple[int, int] | None
 ) -> typing.Any:
     """Returns preprocessed synthetic images, or noise that fills the input's range."""
     first = next(layer for layer in frozen.layers if isinstance(layer, FakeQuantize))
     shape = prepare.input_shape(frozen, input_size)
     preprocessing = provenance.known_preprocessing(frozen)
     if preprocessing is not None and shape[-1] == 3:
-        return samples.default_images(shape, None, preprocessing, count)
+        return samples.default_images(shape, None, preprocessing)
     rng = np.random.default_rng(0)
-    return rng.uniform(float(first.low), float(first.high), (count, *shape))
+    return rng.uniform(float(first.low), float(first.high), (4, *shape))
 
 
 def _to_tflite(ready: Ready, io_dtype: str) -> bytes:
