@@ -293,7 +293,7 @@ ARROWS = {
         "version",
         "weights",
     },
-    "models": {"errors", "graph", "images", "models", "networks", "weights"},
+    "models": {"errors", "graph", "images", "io", "models", "networks", "weights"},
     "training": {
         "errors",
         "lazy",

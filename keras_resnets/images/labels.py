@@ -1,6 +1,5 @@
 """Names of classes: ImageNet-1k in two orders, CIFAR-10 and CIFAR-100."""
 
-import csv
 import functools
 import re
 import typing
@@ -13,6 +12,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
+from keras_resnets.io import package_tables
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
 # As CIFAR-100's own fine_label_names.txt has them.
@@ -58,12 +58,7 @@ def label_set(name: str) -> tuple[tuple[str, str], ...]:
     check_choice("labels", name, NAMES)
     if name in _CIFAR:
         return tuple((label, label) for label in _CIFAR[name])
-    # Not with the package: importing that would take 3 % longer.
-    import importlib.resources
-
-    text = importlib.resources.files("keras_resnets.images").joinpath("imagenet.csv")
-    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = list(csv.DictReader(lines))
+    rows = package_tables.rows_of("keras_resnets.images", "imagenet.csv")
     if name == "imagenet_darknet":
         rows.sort(key=lambda row: int(row["darknet_index"]))
     return tuple((row["wnid"], row["name"]) for row in rows)

@@ -5,14 +5,13 @@ AMD EPYC with AVX-512 VNNI. Every other device is estimated from its arithmetic 
 (`SPEEDS`): this gives the order of magnitude and the faster of two networks, no more.
 """
 
-import csv
 import dataclasses
 import functools
-import importlib.resources
 import statistics
 import typing
 
 from keras_resnets.errors import check_choice
+from keras_resnets.io import package_tables
 from keras_resnets.models import registry
 from keras_resnets.networks import extent
 
@@ -154,10 +153,5 @@ def _rate(side: int) -> float:
 @functools.cache
 def measured_rows() -> dict[str, dict[str, typing.Any]]:
     """Returns the int8 rows of `costs.csv`, by variant."""
-    text = importlib.resources.files("keras_resnets.models").joinpath("costs.csv")
-    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
-    return {
-        row["variant"]: row
-        for row in csv.DictReader(lines)
-        if row["precision"] == "int8"
-    }
+    rows = package_tables.rows_of("keras_resnets.models", "costs.csv")
+    return {row["variant"]: row for row in rows if row["precision"] == "int8"}

@@ -1,6 +1,5 @@
 """Architectures and information by name: `get_architecture`, `model_info`, ..."""
 
-import csv
 import dataclasses
 import fnmatch
 import functools
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
 from keras_resnets.errors import shown
+from keras_resnets.io import package_tables
 from keras_resnets.networks import extent
 from keras_resnets.networks import families
 from keras_resnets.networks import idioms
@@ -273,12 +273,7 @@ def is_default(row: Mapping[str, str], key: str) -> bool:
 @functools.cache
 def published_rows() -> tuple[dict[str, str], ...]:
     """Returns the rows of `published.csv`: every variant's exact figures with sources."""
-    # Imported here: importing the package would otherwise take 3 % longer.
-    import importlib.resources
-
-    text = importlib.resources.files("keras_resnets.networks").joinpath("published.csv")
-    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
-    return tuple(csv.DictReader(lines))
+    return tuple(package_tables.rows_of("keras_resnets.networks", "published.csv"))
 
 
 def list_weights(model_name: str) -> list[str]:

@@ -6,14 +6,14 @@ not in the table is estimated from the nearest one. Other CPUs have other latenc
 similar ratios, which depend on the amounts of data that are copied and multiplied.
 """
 
-import csv
 import dataclasses
 import functools
-import importlib.resources
 import math
 from collections.abc import Sequence
 from typing import Protocol
 from typing import TypeVar
+
+from keras_resnets.io import package_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +71,9 @@ Candidate = TypeVar("Candidate", bound=Stored)
 @functools.cache
 def table() -> tuple[Row, ...]:
     """The measured shapes."""
-    folder = importlib.resources.files("keras_resnets.export.tflite")
-    lines = folder.joinpath("costs.csv").read_text("utf-8").splitlines()
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return tuple(_row(row) for row in rows)
+    return tuple(
+        map(_row, package_tables.rows_of("keras_resnets.export.tflite", "costs.csv"))
+    )
 
 
 def _row(row: dict[str, str]) -> Row:

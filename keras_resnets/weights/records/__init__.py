@@ -5,14 +5,13 @@ network was proven: `accuracy` (measured with these weights), `value` (the origi
 logits, with random weights) or `structure` (every tensor has its variable).
 """
 
-import csv
 import dataclasses
 import functools
-import importlib.resources
 import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import nearest
+from keras_resnets.io import package_tables
 from keras_resnets.networks import idioms
 
 if typing.TYPE_CHECKING:
@@ -89,9 +88,7 @@ class Record:
 @functools.cache
 def all_records() -> tuple[Record, ...]:
     """Returns every `Record`, in the file's order."""
-    text = importlib.resources.files(__name__).joinpath("records.csv")
-    lines = text.read_text(encoding="utf-8").splitlines(keepends=True)
-    return tuple(_record(row) for row in csv.DictReader(lines))
+    return tuple(map(_record, package_tables.rows_of(__name__, "records.csv")))
 
 
 def _record(row: dict[str, str]) -> Record:
