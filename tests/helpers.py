@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_resnets import export
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import builder
 from keras_resnets.networks.architecture import ACTIVATION_ORDERS
@@ -286,6 +287,16 @@ def check_onnx_integers(report):
         if tensor.name == node.input[2]
     }
     assert signs == {onnx.TensorProto.UINT8}
+
+
+def write_formats(folder, shape):
+    """Writes one network as `a.tflite`, `b.tflite` (int8 weights), `a.onnx`, `saved`."""
+    keras.utils.set_random_seed(7)
+    small = small_model("basic_original", input_shape=shape)
+    export.to_tflite(small, folder / "a.tflite")
+    export.to_tflite(small, folder / "b.tflite", quantize="dynamic")
+    export.to_onnx(small, folder / "a.onnx")
+    export.to_saved_model(small, folder / "saved")
 
 
 def refusal(call, *words):

@@ -3,17 +3,13 @@
 import os
 import signal
 
-import keras
 import numpy as np
 import pytest
 from helpers import noise
-from helpers import small_model
+from helpers import write_formats
 
 from keras_resnets import InvalidArgument
 from keras_resnets.cli import main as cli
-from keras_resnets.export import to_onnx
-from keras_resnets.export import to_saved_model
-from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import benchmark
 from keras_resnets.export.compare import isolated
 from keras_resnets.export.compare import verify
@@ -28,12 +24,7 @@ def files(tmp_path_factory):
     import onnx
 
     folder = tmp_path_factory.mktemp("apart")
-    keras.utils.set_random_seed(7)
-    small = small_model("basic_original", input_shape=SHAPE)
-    to_tflite(small, folder / "a.tflite")
-    to_tflite(small, folder / "b.tflite", quantize="dynamic")
-    to_onnx(small, folder / "a.onnx")
-    to_saved_model(small, folder / "saved")
+    write_formats(folder, SHAPE)
     make = onnx.helper
     nodes = [
         make.make_node("ConstantOfShape", ["sides"], ["zeros"]),

@@ -8,18 +8,15 @@ import subprocess
 import sys
 
 import hostile_exports as hostile
-import keras
 import pytest
 from confined import confined
 from helpers import small_model
+from helpers import write_formats
 
 from keras_resnets import InvalidArgument
 from keras_resnets.cli import main as cli
 from keras_resnets.export import passport
 from keras_resnets.export import passport_text
-from keras_resnets.export import to_onnx
-from keras_resnets.export import to_saved_model
-from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import inspection
 from keras_resnets.export.compare.open_runner import open_runner
 
@@ -39,12 +36,7 @@ RUN = {"tflite": (0, 400, hostile.run), "onnx": (0, 400, hostile.run)}
 def files(tmp_path_factory):
     """A folder with one network as `a.tflite`, `a.onnx`, `saved`, and an int8 file."""
     folder = tmp_path_factory.mktemp("exports")
-    keras.utils.set_random_seed(7)
-    small = small_model("basic_original", input_shape=SHAPE)
-    to_tflite(small, folder / "a.tflite")
-    to_tflite(small, folder / "b.tflite", quantize="dynamic")
-    to_onnx(small, folder / "a.onnx")
-    to_saved_model(small, folder / "saved")
+    write_formats(folder, SHAPE)
     return folder
 
 

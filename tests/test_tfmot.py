@@ -17,12 +17,12 @@ from commands import refused
 from commands import run
 from helpers import noise
 from helpers import randomize
+from helpers import refusal
 from helpers import small_model
 
 import keras_resnets
 from keras_resnets import pruning
 from keras_resnets import tfmot
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
 from keras_resnets.system import child_process
 from keras_resnets.tfmot import description
@@ -135,13 +135,6 @@ def test_description_says_what_the_network_is():
     description.write_values(copy, description.read_values(tiny()))
     for ours, theirs in zip(copy.weights, tiny().weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
-
-
-def refusal(call, *words):
-    with pytest.raises(InvalidArgument) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text and all(word in text for word in words), text
 
 
 def test_layers_without_a_counterpart():
