@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import zoo
 from helpers import noise
+from helpers import randomize
 from helpers import refusal
 
 import keras_resnets
@@ -332,3 +333,30 @@ def test_every_format(name, tmp_path):
     for write, path in ((to_tflite, "b.tflite"), (to_onnx, "b.onnx")):
         report = write(model, tmp_path / path, "int8", calibration=IMAGES)
         assert report.logits.sqnr > 25
+
+
+def equal_biases():
+    """A convolution that scales each channel by itself."""
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(3, 1, name="conv")(image)
+    model = randomize(keras.Model(image, keras.layers.Conv2D(4, 3)(x)))
+    kernel = np.diag([1.0, 0.5, 0.25])[None, None]
+    model.get_layer("conv").set_weights([kernel, np.full(3, 3.0)])
+    return model
+
+
+def normalized():
+    """A mean of one deviation in each channel: the offset is -1 in all of them."""
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Normalization(mean=[1.0, 2, 30], variance=[1.0, 4, 900])(image)
+    return randomize(keras.Model(image, keras.layers.Conv2D(4, 3)(x)))
+
+
+@pytest.mark.parametrize("make", [equal_biases, normalized])
+def test_equal_biases_have_the_scale_of_their_channel(make, tmp_path):
+    """TensorFlow's converter took that of the first channel for all."""
+    model = make()
+    aware = quantization.quantize_aware(model, calibration=IMAGES)
+    path = quantization.to_tflite(aware, tmp_path / "a.tflite", IMAGES).path
+    found = [open_runner(path)(IMAGES)]
+    assert sqnr(says(model), found) > sqnr(says(model), says(aware)) - 1 > 30

@@ -35,9 +35,9 @@ def freeze(model: keras.Model) -> keras.Model:
             yet.
     """
     check_quantized(model)
-    clone, copies = rebuilt(model, _fixed)
+    clone, frozen = rebuilt(model, _fixed)
     for old, _ in layers_of(model):
-        new = copies.get(id(old))
+        new = frozen.get(id(old))
         if isinstance(new, KERNELS):
             _fix_kernel(old, new)
         elif new is not None:
@@ -132,5 +132,18 @@ def _fix_kernel(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
         # The same step, with more integers.
         radius = radius * np.float32(many / few)
     new.set_kernel(keras.ops.convert_to_numpy(kernel))
-    new.bias.assign(old.bias)
+    new.bias.assign(_unequal(keras.ops.convert_to_numpy(old.bias)))
     new.kernel_radius.assign(radius)
+
+
+def _unequal(bias: np.ndarray) -> np.ndarray:
+    """Returns a bias without equal values in all channels.
+
+    Behind a kernel that scales each channel by itself, TensorFlow's converter rounds
+    such a bias by the scale of the first channel in all of them. The next float32
+    rounds to the same integer.
+    """
+    bias = np.array(bias)
+    if bias.size > 1 and (bias == bias[0]).all() and bias[0]:
+        bias[0] = np.nextafter(bias[0], np.float32(0), dtype="float32")
+    return bias
