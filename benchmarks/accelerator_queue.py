@@ -19,39 +19,63 @@ takes.
 """
 
 import argparse
-import csv
+import difflib
+import fcntl
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import tarfile
 import time
 
 import common
 import device_data
 import device_training
+import papers
+import queue_pieces
 
 RESULTS = common.ROOT / "docs" / "training" / "queue.csv"
 QUEUE = pathlib.Path(__file__).with_suffix(".json")
-PIECE = 15_000_000
-STRIP = 500
 # For the processes to save their states and to end, and for the pieces.
 ENDING_SECONDS = 20
 
 
 def read_queue(path=QUEUE):
-    """The trainings, with the defaults filled in."""
-    read = json.loads(path.read_text("utf-8"))
-    return [{**read["defaults"], **task} for task in read["trainings"]]
+    """The trainings, with the defaults filled in.
+
+    Raises:
+        SystemExit: a file that is no queue, two trainings of one name, or a teacher
+            that is no training.
+    """
+    try:
+        read = json.loads(path.read_text("utf-8"))
+        tasks = [{**read["defaults"], **task} for task in read["trainings"]]
+        names = [task["name"] for task in tasks]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(
+            f"{path} is no queue: {type(error).__name__} {error}"
+        ) from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SystemExit(f"{path} has two trainings with the name {twice[0]}")
+    for task in tasks:
+        check_names(task.get("teachers", ()), names)
+    return tasks
+
+
+def check_names(asked, names):
+    """Raises `SystemExit` for a name that no training has."""
+    for name in asked:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 3) or list(names)[:3]
+            raise SystemExit(
+                f"no training of the queue is called {name!r}; near: {', '.join(near)}"
+            )
 
 
 def finished():
     """Names of the trainings that earlier sessions finished."""
-    if not RESULTS.exists():
-        return set()
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        return {row["training"] for row in csv.DictReader(file)}
+    return {row["training"] for row in papers.read_results(RESULTS)}
 
 
 def pack(data, folder):
@@ -63,36 +87,30 @@ def pack(data, folder):
     with np.load(data) as file:
         images, labels = file["x_train"], file["y_train"].reshape(-1)
     np.save(folder / "labels.npy", labels.astype("uint8"))
-    for start in range(0, len(images), STRIP):
-        strip = images[start : start + STRIP].reshape(-1, device_data.SIDE, 3)
+    for start in range(0, len(images), device_data.STRIP):
+        strip = images[start : start + device_data.STRIP].reshape(
+            -1, device_data.SIDE, 3
+        )
         path = folder / f"strip_{start:05d}.webp"
         Image.fromarray(strip).save(path, lossless=True, quality=80, method=4)
 
 
-def write_pieces(folder, output):
-    """Writes states, histories and logs of a folder as pieces of one archive."""
-    output.mkdir(parents=True, exist_ok=True)
-    whole = folder / "pieces.tar"
-    with tarfile.open(whole, "w") as archive:
-        for path in sorted(folder.iterdir()):
-            if path.suffix in (".npz", ".log", ".json") and ".part" not in path.name:
-                archive.add(path, path.name)
-    content = whole.read_bytes()
-    for number, start in enumerate(range(0, len(content), PIECE)):
-        piece = output / f"piece_{number:02d}"
-        piece.write_bytes(content[start : start + PIECE])
-    whole.unlink()
+def lock(folder):
+    """Lets one `work` at a time into a folder; returns the open file.
 
+    Its trainings inherit it: they may outlive a `work` that was killed.
 
-def unpack(output, folder):
-    """Puts what `write_pieces` wrote into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = folder / "pieces.tar"
-    pieces = sorted(output.glob("piece_*"))
-    whole.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
-    with tarfile.open(whole) as archive:
-        archive.extractall(folder, filter="data")
-    whole.unlink()
+    Raises:
+        SystemExit: another one is there.
+    """
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise SystemExit(
+            f"another `work`, or a training that it started, is at work in {folder}"
+        ) from None
+    return file
 
 
 class Worker:
@@ -125,7 +143,11 @@ class Worker:
             settings["XLA_FLAGS"] = ""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=common.environment(**settings)
+                command,
+                stdout=log,
+                stderr=log,
+                env=common.environment(**settings),
+                pass_fds=[arguments.lock.fileno()],
             )
 
     def report(self, code):
@@ -150,13 +172,28 @@ class Queue:
         self.arguments = arguments
         self.running = []
         self.results = finished()
+        self.failed = set()
         # Those that this session tries no more, whatever their reason.
-        self.over = {name for name in self.tasks if self._is_done(name)}
+        self.over = {name for name in self.tasks if self._is_damaged(name)}
+        self.over |= {name for name in self.tasks if self._is_done(name)}
+
+    def _is_damaged(self, name):
+        """Whether a state cannot be read; says so, and the others go on."""
+        path = self.arguments.folder / f"{name}.npz"
+        try:
+            if path.exists():
+                device_training.progress(path)
+        except SystemExit as error:
+            print(error, flush=True)
+            self.failed.add(name)
+        return name in self.failed
 
     def _is_done(self, name):
         path = self.arguments.folder / f"{name}.npz"
+        if name in self.failed:
+            return False
         if path.exists():
-            return device_training.load_state(path)[2]
+            return device_training.progress(path)[1]
         return name in self.results and not self.arguments.noise
 
     def work(self):
@@ -192,6 +229,8 @@ class Queue:
                 )
                 self.running.append(again)
                 continue
+            if failed:
+                self.failed.update(worker.names)
             if not worker.teaches or code:
                 self.over.update(worker.names)
 
@@ -258,14 +297,23 @@ class Queue:
 def epochs_in(folder, task):
     """Epochs of a training's state in a folder; None where there is none."""
     path = folder / f"{task['name']}.npz"
-    return len(device_training.load_state(path)[1]) if path.exists() else None
+    try:
+        return device_training.progress(path)[0] if path.exists() else None
+    except SystemExit:
+        return 0
 
 
 def only(tasks, names):
-    """The named trainings and their teachers, whose answers they need."""
-    named = [task for task in tasks if task["name"] in names]
-    teachers = {name for task in named for name in task.get("teachers", ())}
-    return [task for task in tasks if task["name"] in teachers.union(names)]
+    """The named trainings, their teachers, whose answers they need, and so on."""
+    known = {task["name"]: task for task in tasks}
+    check_names(names, known)
+    wanted, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += known[name].get("teachers", ())
+    return [task for task in tasks if task["name"] in wanted]
 
 
 def show(tasks, folder):
@@ -316,21 +364,32 @@ def main():
     if arguments.command == "pack":
         pack(arguments.cifar10, arguments.folder)
     elif arguments.command == "unpack":
-        unpack(arguments.output, arguments.folder)
+        queue_pieces.unpack(arguments.output, arguments.folder)
     elif arguments.command == "list":
         show(tasks, arguments.folder)
     else:
-        arguments.until = time.time() + arguments.seconds - ENDING_SECONDS
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-        if arguments.only:
-            tasks = only(tasks, arguments.only)
-        if arguments.noise:
-            tasks = [{**task, "alone": False} for task in tasks]
-        Queue(tasks, arguments).work()
-        show(tasks, arguments.folder)
-        if arguments.output:
-            write_pieces(arguments.folder, arguments.output)
+        return work(tasks, arguments)
+    return 0
+
+
+def work(tasks, arguments):
+    """Trains, shows how far it came and writes the pieces; the exit code."""
+    arguments.until = time.time() + arguments.seconds - ENDING_SECONDS
+    if arguments.only:
+        tasks = only(tasks, arguments.only)
+    if arguments.noise:
+        tasks = [{**task, "alone": False} for task in tasks]
+    else:
+        device_data.check_pack(arguments.data)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    arguments.lock = lock(arguments.folder)
+    queue = Queue(tasks, arguments)
+    queue.work()
+    show(tasks, arguments.folder)
+    if arguments.output:
+        queue_pieces.write(arguments.folder, arguments.output)
+    return 1 if queue.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

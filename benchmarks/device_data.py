@@ -3,8 +3,22 @@
 import numpy as np
 
 SIDE, PADDING, CLASSES = 32, 4, 10
+# Images in one file of `pack`.
+STRIP = 500
 SHIFTS = 2 * PADDING + 1
 VERSIONS = 2 * SHIFTS * SHIFTS
+
+
+def check_pack(folder):
+    """Raises `SystemExit` unless a folder has labels, and strips for all of them."""
+    if folder is None:
+        raise SystemExit("work needs --data FOLDER (of `pack`), or --noise COUNT")
+    if not (folder / "labels.npy").is_file():
+        raise SystemExit(f"{folder} has no labels.npy: it is not a folder of `pack`")
+    wanted = -(-len(np.load(folder / "labels.npy", "r")) // STRIP)
+    found = len(list(folder.glob("strip_*.webp")))
+    if found != wanted:
+        raise SystemExit(f"{folder} has {found} strips of images; {wanted} are needed")
 
 
 def load_images(folder, count=None):

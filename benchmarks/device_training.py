@@ -19,6 +19,7 @@ import pathlib
 import platform
 import sys
 import time
+import zipfile
 
 import device_data
 import numpy as np
@@ -181,8 +182,25 @@ def save_state(path, groups, rows, done):
     os.replace(temporary, path)
 
 
+def progress(path):
+    """(epochs that are over, done) of a state.
+
+    Raises:
+        SystemExit: a file that is no state.
+    """
+    try:
+        with np.load(path) as file:
+            return len(json.loads(str(file["rows"]))), bool(file["done"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise SystemExit(
+            f"{path} is no state of a training ({type(error).__name__}): delete it to "
+            "begin that training anew"
+        ) from None
+
+
 def load_state(path):
     """(groups of arrays by name, rows of the history, done) of `save_state`."""
+    progress(path)
     with np.load(path) as file:
         groups = {group: [] for group in GROUPS}
         for group, values in groups.items():

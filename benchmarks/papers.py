@@ -58,6 +58,26 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
+def read_results(path):
+    """The rows of `queue.csv`.
+
+    Raises:
+        SystemExit: a row without a training or without an accuracy in %.
+    """
+    rows = read_csv(path)
+    for number, row in enumerate(rows, 2):
+        try:
+            good = bool(row["training"]) and 0 <= float(row["top1"]) <= 100
+        except (KeyError, TypeError, ValueError):
+            good = False
+        if not good:
+            raise SystemExit(
+                f"{path}, line {number}: a row has a training and its top1 in %; got "
+                f"{row.get('training')!r}, {row.get('top1')!r}"
+            )
+    return rows
+
+
 def errors_of(prefix, results):
     """The errors in % of the trainings `prefix_s0`, `prefix_s1`, ..."""
     names = re.compile(rf"{re.escape(prefix)}_s\d+")
@@ -177,7 +197,7 @@ def page(results):
 
 def main():
     common.parser(__doc__).parse_args()
-    text = page(read_csv(RESULTS))
+    text = page(read_results(RESULTS))
     if draw(read_csv(PUBLISHED)):
         text += "\n![Training error over epochs, first seed](images/papers.png)\n"
     PAGE.write_text(text, "utf-8")

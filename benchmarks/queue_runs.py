@@ -12,6 +12,7 @@ on all test images, which nothing has read before.
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import re
 
@@ -136,10 +137,13 @@ def write_results(rows):
             known = list(csv.DictReader(file))
     new = {row["training"] for row in rows}
     rows = [row for row in known if row["training"] not in new] + rows
-    with accelerator_queue.RESULTS.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    fields = dict.fromkeys(field for row in rows for field in row)
+    temporary = accelerator_queue.RESULTS.with_suffix(".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, fields, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
+    os.replace(temporary, accelerator_queue.RESULTS)
 
 
 def main():
@@ -151,18 +155,19 @@ def main():
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     tasks = {task["name"]: task for task in accelerator_queue.read_queue()}
+    accelerator_queue.check_names(arguments.only or (), tasks)
     rows = []
     for name, task in tasks.items():
         state = arguments.work / f"{name}.npz"
         if (arguments.only and name not in arguments.only) or not state.exists():
             continue
-        if not device_training.load_state(state)[2]:
+        if not device_training.progress(state)[1]:
             continue
         if "teachers" in task:
             task["teacher_model"] = tasks[task["teachers"][0]]["model"]
         rows.append(write_run(task, arguments.work, arguments.runs, arguments.data))
-    if rows:
         write_results(rows)
+    if rows:
         common.show(list(rows[0]), [list(row.values()) for row in rows])
 
 

@@ -10,6 +10,7 @@ from keras_resnets.networks.layers import IdentityPadShortcut
 from keras_resnets.weights import contents
 from keras_resnets.weights import darknet_stream
 from keras_resnets.weights import layouts
+from keras_resnets.weights import lookalikes
 from keras_resnets.weights import metadata
 from keras_resnets.weights import topology
 from keras_resnets.weights.assign import Chosen
@@ -61,12 +62,17 @@ class FileSource(Source):
             values, unused = self._values(model)
         except WeightsError as error:
             raise WeightsError(f"{self.path}: {error}") from None
-        own = self.layout is not None and self.layout.name == layouts.NATIVE.name
-        check = functools.partial(self._check_topology, model) if own else None
+        layout = self.layout
+        check = layout and functools.partial(self._check_computation, model, layout)
         return assign(model, values, unused, self.path, check)
 
-    def _check_topology(self, model: "keras.Model") -> None:
+    def _check_computation(
+        self, model: "keras.Model", layout: "layouts.Layout"
+    ) -> None:
+        """Raises if tensors that fit are those of a network that computes otherwise."""
         with damage_reported(self.path):
+            if layout.name != layouts.NATIVE.name:
+                return self._say(lookalikes.check(model, layout))
             config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 

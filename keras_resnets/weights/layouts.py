@@ -206,11 +206,14 @@ KERAS = Layout(
     _KERAS_NAMES,
     torch=False,
     epsilon=1.001e-5,
+    # resnet50, which its files fit as well, has the stride in the 3x3.
+    axes={"downsample_in": "1x1"},
     preprocessing="caffe",
 )
 KERAS_V2 = dataclasses.replace(
     KERAS,
     name="keras.applications V2",
+    axes={},
     names={
         **_KERAS_NAMES,
         "bn1": "conv{stage2}_block{block}_preact_bn",

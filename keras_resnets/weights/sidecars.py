@@ -10,6 +10,7 @@ import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
+from keras_resnets.weights import lookalikes
 from keras_resnets.weights import metadata
 
 if typing.TYPE_CHECKING:
@@ -87,6 +88,7 @@ def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
 def _timm(place: pathlib.Path) -> typing.Any:
     """(arguments of `Preprocessing`, labels) in timm's configuration, or None."""
     content = _read(place) or {}
+    lookalikes.check_name(content.get("architecture"), place)
     config = content.get("pretrained_cfg")
     if not isinstance(config, dict) or "mean" not in config:
         return None

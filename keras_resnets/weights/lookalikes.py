@@ -1,0 +1,97 @@
+"""Networks whose tensors have the same names and shapes, but which compute otherwise.
+
+Strict loading cannot tell them apart by their tensors. What else a file says of them is
+compared here: where the projection stands among the modules of a shortcut, and the name
+that a library gives its network.
+"""
+
+import re
+import typing
+
+from keras_resnets.errors import WeightsError
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from keras_resnets.weights.layouts import Layout
+
+
+_PROJECTION = re.compile(r"\.downsample\.([01])$")
+# timm's networks with a filter before each stride, which has no weights.
+_FILTERED = re.compile(r"^(se)?resne[x]?t(aa|blur)\d")
+
+
+def check(model: "keras.Model", layout: "Layout") -> list[str]:
+    """Compares `model` with what the names of a file say; returns remarks.
+
+    Args:
+        model: a network of this package.
+        layout: of the file's names.
+
+    Raises:
+        WeightsError: one of both has an average pooling before its projections
+            (ResNet-D), the other has none (ResNet-C).
+    """
+    match = _PROJECTION.search(layout.names.get("shortcut_conv", ""))
+    if not match:
+        return []
+    pooled = match[1] == "1"
+    if pooled != _is_pooled(model, pooled):
+        theirs, ours = ("an", "none") if pooled else ("no", "one")
+        shortcut = "avg_projection" if pooled else "projection"
+        raise WeightsError(
+            f"its shortcuts have {theirs} average pooling before the projection; "
+            f"{model.name} has {ours} (ResNet-D has one, ResNet-C none): build the other, "
+            f"or pass shortcut_type={shortcut!r}"
+        )
+    if _has_early_stride(model):
+        return [
+            "its names are torchvision's, whose bottlenecks have their stride in the 3x3; "
+            f"{model.name} has it in the first 1x1, as weights from Caffe need it; for "
+            "others pass downsample_in='3x3'"
+        ]
+    return []
+
+
+def check_name(name: object, place: typing.Any) -> None:
+    """Raises if timm's `config.json` names a network that only looks like one of ours.
+
+    Args:
+        name: its `architecture`.
+        place: the file, for the message.
+
+    Raises:
+        WeightsError: a network with a filter before each stride.
+    """
+    if isinstance(name, str) and _FILTERED.match(name):
+        raise WeightsError(
+            f"{place}: {name[:60]} filters before each stride, which no network of this "
+            "package does; its weights would fit, and give other outputs"
+        )
+
+
+def _is_pooled(model: "keras.Model", unknown: bool) -> bool:
+    """Whether a pooling precedes the projections; `unknown` where none has a stride."""
+    import keras
+
+    average = keras.layers.AveragePooling2D
+    if any(
+        isinstance(layer, average) and layer.name.endswith("shortcut_pool")
+        for layer in model.layers
+    ):
+        return True
+    strided = any(
+        layer.name.endswith("shortcut_conv") and max(layer.strides) > 1
+        for layer in model.layers
+    )
+    return False if strided else unknown
+
+
+def _has_early_stride(model: "keras.Model") -> bool:
+    """Whether the first 1x1 of a bottleneck has the stride."""
+    return any(
+        re.search(r"block\d+_conv1$", layer.name)
+        and tuple(layer.kernel_size) == (1, 1)
+        and max(layer.strides) > 1
+        for layer in model.layers
+    )

@@ -1,0 +1,109 @@
+"""Files whose tensors fit a network that computes otherwise (`weights.lookalikes`)."""
+
+import json
+import types
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras.src.applications import resnet as applications
+
+import keras_resnets
+from keras_resnets import WeightsError
+from keras_resnets.weights import saving
+from keras_resnets.weights import sidecars
+
+SMALL = {"filters": (4, 8, 12, 16), "depths": (1, 1, 1, 1), "input_shape": (32, 32, 3)}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a small network of a variant as safetensors with torchvision's names."""
+
+    def write(name, **axes):
+        model = keras_resnets.create_model(name, classes=5, **SMALL, **axes)
+        path = tmp_path / f"{name}.safetensors"
+        saving.save(model, path, None, model.architecture)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "theirs, ours, needed",
+    [
+        ("resnet50c", "resnet50d", "projection"),
+        ("resnet50d", "resnet50c", "avg_projection"),
+    ],
+)
+def test_projections_with_and_without_a_pooling(theirs, ours, needed, written):
+    path = written(theirs)
+    with pytest.raises(WeightsError, match=f"shortcut_type='{needed}'") as caught:
+        keras_resnets.create_model(ours, weights=path, **SMALL)
+    assert "\n" not in str(caught.value)
+    keras_resnets.create_model(ours, weights=path, shortcut_type=needed, **SMALL)
+
+
+def test_a_misfit_is_listed_before_poolings_are_compared(written):
+    with pytest.raises(
+        WeightsError, match="does not fit resnet50: 1 missing .stem_conv"
+    ):
+        keras_resnets.create_model("resnet50", weights=written("resnet50d"), **SMALL)
+
+
+def test_names_of_torchvision_in_a_network_with_an_early_stride(written):
+    path = written("resnet50")
+    with pytest.warns(UserWarning, match="stride in the 3x3; resnet50v1 has it in the"):
+        keras_resnets.create_model("resnet50v1", weights=path, **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keras_resnets.create_model("resnet50", weights=path, **SMALL)
+
+
+def test_files_of_keras_applications_have_an_early_stride(tmp_path):
+    def stacks(x):
+        for number, filters in enumerate(SMALL["filters"]):
+            stride = 1 if number == 0 else 2
+            name = f"conv{number + 2}"
+            x = applications.stack_residual_blocks_v1(x, filters, 1, stride, name)
+        return x
+
+    theirs = applications.ResNet(
+        stacks,
+        False,
+        True,
+        "resnet50",
+        weights=None,
+        input_shape=(32, 32, 3),
+        classes=5,
+        classifier_activation=None,
+    )
+    theirs.save_weights(tmp_path / "their.weights.h5")
+    options = {**SMALL, "weights": tmp_path / "their.weights.h5"}
+    model = keras_resnets.create_model(
+        "resnet50", classifier_activation=None, **options
+    )
+    assert model.axes["downsample_in"] == "1x1"
+    images = keras.random.normal((2, 32, 32, 3), seed=0)
+    expected = np.asarray(theirs(images))
+    np.testing.assert_allclose(model(images), expected, rtol=0, atol=1e-5)
+    with pytest.raises(
+        WeightsError, match="trained with downsample_in='1x1'; got '3x3'"
+    ):
+        keras_resnets.create_model("resnet50", downsample_in="3x3", **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnetaa50d", "resnetblur50", "seresnextaa101d_32x8d"]
+)
+def test_networks_of_timm_with_filters_before_strides(name, tmp_path):
+    source = types.SimpleNamespace(
+        path=tmp_path / "model.safetensors", preprocessing=None
+    )
+    place = tmp_path / "config.json"
+    place.write_text(json.dumps({"architecture": "resnet50d"}))
+    sidecars.apply(source)
+    place.write_text(json.dumps({"architecture": name}))
+    with pytest.raises(WeightsError, match=f"{name} filters before each stride"):
+        sidecars.apply(source)
