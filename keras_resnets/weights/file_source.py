@@ -63,7 +63,9 @@ class FileSource(Source):
         except WeightsError as error:
             raise WeightsError(f"{self.path}: {error}") from None
         layout = self.layout
-        check = layout and functools.partial(self._check_computation, model, layout)
+        check = None
+        if layout is not None:
+            check = functools.partial(self._check_computation, model, layout)
         return assign(model, values, unused, self.path, check)
 
     def _check_computation(
