@@ -124,6 +124,20 @@ def check_functional(model: Any, what: str) -> None:
             f"{type(model).__name__}: use keras.Model(image, model(image)) with image = "
             "keras.Input(...)"
         )
+    if keras.backend.backend() == "tensorflow":
+        _check_names(model)
+
+
+def _check_names(model: keras.Model) -> None:
+    """Raises `InvalidArgument` for a layer that TensorFlow cannot call by its name."""
+    for layer in all_layers(model):
+        is_input = isinstance(layer, keras.layers.InputLayer)
+        if not is_input and not re.fullmatch(r"[A-Za-z0-9_./>\\-]*", layer.name):
+            raise InvalidArgument(
+                "names of layers must consist of the letters A to Z, digits and _.-/>\\, "
+                f"which TensorFlow takes; {model.name} has a layer {layer.name!r}: set "
+                "its attribute name, and save the model"
+            )
 
 
 def check_one_image(model: keras.Model, what: str) -> None:

@@ -1,5 +1,6 @@
 """The inputs and outputs of an exported model: names, logits, features, pixels."""
 
+import re
 from collections.abc import Sequence
 
 import keras
@@ -20,6 +21,7 @@ __all__ = [
     "logits_by_output",
     "logits_of",
     "outputs",
+    "plain_name",
     "select",
     "structured",
     "with_pixels",
@@ -51,7 +53,20 @@ def select(
         raise InvalidArgument("logits and features cannot be exported in one file")
     else:
         selected = feature_extractor(model, features).output
-    return keras.Model(model.inputs, selected, name=model.name)
+    return keras.Model(model.inputs, selected, name=plain_name(model.name))
+
+
+def plain_name(name: str) -> str:
+    """Returns a model's name without the characters that TensorFlow refuses in names.
+
+    A model that was trained on JAX or PyTorch may have any name.
+
+    Example:
+        >>> plain_name("my model")
+        'my_model'
+    """
+    plain = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
+    return plain if plain[:1].isalnum() else f"model{plain}"
 
 
 def _logits(model: keras.Model) -> Tensors:

@@ -10,7 +10,6 @@ that the result is the same as Keras'.
 import collections.abc
 import math
 import pathlib
-import re
 import typing
 import warnings
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from keras.src.saving import serialization_lib
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.export import signature
 from keras_resnets.export.keras import config_check
 from keras_resnets.export.prepare import all_layers
 from keras_resnets.weights.readers import hdf5
@@ -72,14 +72,10 @@ def load_model(path: pathlib.Path) -> keras.Model:
 
 
 def _rename(config: dict[str, typing.Any]) -> None:
-    """Replaces the characters of a model's name that TensorFlow refuses in names.
-
-    A model that was trained on JAX or PyTorch may have any name.
-    """
+    """Replaces the characters of a model's name that TensorFlow refuses in names."""
     fields = config.get("config")
     if isinstance(fields, dict) and isinstance(name := fields.get("name"), str):
-        plain = re.sub(r"[^A-Za-z0-9_./>-]", "_", name)
-        fields["name"] = plain if plain[:1].isalnum() else f"model{plain}"
+        fields["name"] = signature.plain_name(name)
 
 
 def _built(config: typing.Any, store: typing.Any) -> keras.Model:
