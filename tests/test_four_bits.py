@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import ONE_UNIT
 from helpers import noise
+from helpers import randomize
 from helpers import refusal
 from helpers import small_model
 from integer_files import check_close
@@ -233,3 +234,21 @@ def test_command_says_what_int4_is_now(command, capsys):
     assert stopped.value.code == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "--int4" in line and "--storage conv_int4" in line
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_tensorflows_own_runtime_loads_the_classifier(classes, tmp_path):
+    """Of a single output its XNNPACK takes no int4 weights."""
+    import tensorflow as tf
+
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(64, 3, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(classes, activation="sigmoid", name="last")(x)
+    model = randomize(keras.Model(image, x))
+    options = {"calibration": noise(16, 16, 16, 3), "rounding": "nearest"}
+    path = tmp_path / "a.tflite"
+    quantization.quantize(model, path, "static_wi4_ai8", prefer="size", **options)
+    runner = tf.lite.Interpreter(str(path))
+    runner.allocate_tensors()
+    runner.invoke()

@@ -127,8 +127,10 @@ class _Writer(patches.Writer):
         shape = self._shape_of(op)
         kernel = self._sides(op.inputs[1])
         count = math.prod(kernel)
-        # An engine may have written it in 4 bits. XNNPACK needs whole bytes in a row.
+        # An engine may have written it in 4 bits. XNNPACK needs whole bytes in a row, and
+        # that of TensorFlow 2.21 refuses a single output.
         fits = self.is_int8(op.inputs[1]) and (count // kernel[0]) % 2 == 0
+        fits &= kernel[0] > 1
         if self.code(op) == "FULLY_CONNECTED":
             return _Candidate(op, bits, shape, None, count - count * bits // 8, fits)
         axes = self._axes(op)
