@@ -117,6 +117,22 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def some(names: Collection[object], most: int = 3, longest: int = 100) -> str:
+    """Returns the first few of some names for a message, printable and cut.
+
+    Args:
+        names: the names.
+        most: how many are shown.
+        longest: the most characters that are shown of each.
+
+    Example:
+        >>> some(["cat", "dog", "owl", "yak"])
+        'cat, dog, owl, ...'
+    """
+    shown = [printable(str(name), longest) for name in list(names)[:most]]
+    return ", ".join(shown) + (", ..." if len(names) > most else "")
+
+
 def first_line(error: BaseException | str) -> str:
     """Returns the first line of another library's error, printable and cut.
 

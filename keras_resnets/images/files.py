@@ -14,6 +14,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import counted
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images import limits
 from keras_resnets.io.untrusted import open_regular
 
@@ -214,12 +215,6 @@ def replaced_note(names: typing.Any) -> str:
         f"{counted(len(names), 'image')} cannot be decoded and {are} replaced by others "
         f"of {classes}: {some(names)}"
     )
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """The first few of some names, for a message."""
-    shown = [printable(str(name), 100) for name in names[:most]]
-    return ", ".join(shown) + (", ..." if names[most:] else "")
 
 
 def open_image(stream: typing.Any) -> "PIL.Image.Image":

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import counted
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images import labels
 from keras_resnets.images.files import NPY
 from keras_resnets.images.files import is_hidden
@@ -20,7 +21,6 @@ from keras_resnets.images.files import others_note
 from keras_resnets.images.files import refuse_unreadable
 from keras_resnets.images.files import scan
 from keras_resnets.images.files import skipped_note
-from keras_resnets.images.files import some
 from keras_resnets.images.files import suffixes
 
 # Split -> names of its folders and arrays, in any case.

@@ -12,6 +12,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.io import package_tables
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -299,20 +300,15 @@ def _by_sorting(words: list[str], count: int, where: str) -> tuple[dict[str, int
 
 
 def _not_among(unknown: list[str], names: tuple[typing.Any, ...], where: str) -> str:
-    shown = _few([name for _, name in names])
+    shown = some([name for _, name in names], longest=60)
     near = nearest(unknown[0][:100], [name[:100] for _, name in names], count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if all(word.isdecimal() for word in unknown):
         hint = f" (class indices are 0 to {len(names) - 1})"
     return (
         f"{where} must be among the {len(names)} classes ({shown}); got "
-        f"{_few(unknown)}{hint}"
+        f"{some(unknown, longest=60)}{hint}"
     )
-
-
-def _few(names: list[str]) -> str:
-    shown = [printable(name, 60) for name in names[:3]]
-    return ", ".join(shown) + (", ..." if names[3:] else "")
 
 
 def _check_distinct(index_of: dict[str, typing.Any], where: str) -> None:

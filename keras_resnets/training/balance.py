@@ -14,7 +14,7 @@ from keras_resnets.errors import check_choice
 from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
-from keras_resnets.images.files import some
+from keras_resnets.errors import some
 from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 from keras_resnets.io.untrusted import shown
@@ -87,7 +87,7 @@ def check_counts(
     if empty:
         raise InvalidArgument(
             f"balancing requires training images of every class; {name} has none of "
-            f"{_few(empty)}"
+            f"{some(empty, longest=60)}"
         )
     return counts
 
@@ -127,18 +127,20 @@ def _in_order(
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(
             f"{where}: classes must be among the {len(classes)} of the data, "
-            f"{_few(names)}; got {_few(unknown)}{hint}"
+            f"{some(names, longest=60)}; got {some(unknown, longest=60)}{hint}"
         )
     counts = collections.Counter(words)
     twice = sorted(word for word, count in counts.items() if count > 1)
     if twice:
-        raise InvalidArgument(f"{where}: {_few(twice)} has more than one weight")
+        raise InvalidArgument(
+            f"{where}: {some(twice, longest=60)} has more than one weight"
+        )
     weights = {places[word]: _number(word, value, where) for word, value in pairs}
     missing = [name for index, name in enumerate(names) if index not in weights]
     if missing:
         raise InvalidArgument(
             f"{where} must have a weight for each of the {len(classes)} classes; it has "
-            f"none for {_few(missing)}"
+            f"none for {some(missing, longest=60)}"
         )
     return {name: weights[index] for index, name in enumerate(names)}
 
@@ -206,7 +208,3 @@ def _of_csv(text: str, path: pathlib.Path) -> list[typing.Any]:
         )
     head = rows[0][1].lower()
     return [tuple(row) for row in (rows[1:] if head.startswith("weight") else rows)]
-
-
-def _few(names: typing.Any) -> typing.Any:
-    return some([printable(str(name), 60) for name in names])

@@ -5,6 +5,7 @@ import typing
 import keras
 import numpy as np
 
+from keras_resnets.errors import some
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
@@ -39,7 +40,7 @@ def fit_classifier(
     if tuple(classes) == labels.class_names(len(classes)):
         return (
             f"the data do not name their {len(classes)} classes: the classifier that "
-            f"{model.name} came with is kept, in its order ({_few(_names(recorded))})"
+            f"{model.name} came with is kept, in its order ({some(_names(recorded))})"
         )
     order = _order(recorded, classes)
     if order == list(range(len(classes))):
@@ -51,13 +52,13 @@ def fit_classifier(
     if order is None:
         _renew(layer)
         return (
-            f"{model.name} came with a classifier of {_few(_names(recorded))}; the data "
-            f"have {_few([name for _, name in classes])}: it has new random values"
+            f"{model.name} came with a classifier of {some(_names(recorded))}; the data "
+            f"have {some([name for _, name in classes])}: it has new random values"
         )
     layer.set_weights([np.take(value, order, axis=-1) for value in layer.get_weights()])
     return (
         f"the classifier that {model.name} came with is kept: its classes were put in "
-        f"the data's order ({_few([name for _, name in classes])})"
+        f"the data's order ({some([name for _, name in classes])})"
     )
 
 
@@ -97,10 +98,6 @@ def _plain(name: str) -> str:
 
 def _names(recorded: typing.Any) -> list[typing.Any]:
     return [name for _, name in labels.class_names(labels.count(recorded), recorded)]
-
-
-def _few(names: typing.Any) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _classifier(model: keras.Model) -> typing.Any:

@@ -16,6 +16,7 @@ import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import some
 from keras_resnets.networks import idioms
 from keras_resnets.weights import records
 from keras_resnets.weights import sidecars
@@ -96,11 +97,8 @@ def _open_record(name: str, variant: str) -> typing.Any:
 def _refuse_folder(path: pathlib.Path) -> None:
     if path.is_dir():
         inside = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        more = ", ..." if len(inside) > 3 else ""
-        raise WeightsError(
-            f"weights: {str(path)!r} is a folder; give a file"
-            + (f" in it ({', '.join(inside[:3])}{more})" if inside else "")
-        )
+        hint = f" in it ({some(inside)})" if inside else ""
+        raise WeightsError(f"weights: {str(path)!r} is a folder; give a file{hint}")
 
 
 def _is_preset(path: pathlib.Path) -> bool:

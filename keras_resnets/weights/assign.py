@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
-from keras_resnets.weights.layouts import shortened
+from keras_resnets.errors import some
 from keras_resnets.weights.values import HEADS
 from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
@@ -187,6 +187,6 @@ def _refuse(
         ("misshapen", misshapen),
     ):
         if names:
-            wrong.append(f"{len(names)} {what} ({shortened(names)})")
+            wrong.append(f"{len(names)} {what} ({some(names)})")
     if wrong:
         raise WeightsError(f"{source} does not fit {model.name}: {'; '.join(wrong)}")

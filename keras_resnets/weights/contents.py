@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import counted
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.weights import layer_numbers
 from keras_resnets.weights import layouts
-from keras_resnets.weights.layouts import shortened
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ def _layouts(names: dict[tuple[str, str], str]) -> "Iterator[tuple[str, Layout]]
 
 
 def _listed(places: typing.Any) -> str:
-    return f"{len(places)} networks ({shortened(places, 4)})"
+    return f"{len(places)} networks ({some(places, 4)})"
 
 
 def _chosen(places: list[_Place]) -> _Place:
@@ -181,13 +181,13 @@ def _network(
             tensors[module, field] = array
     if heads and head is None:
         remarks.append(
-            f"its head ({shortened(heads, 6)}) is not a linear classifier and is ignored"
+            f"its head ({some(heads, 6)}) is not a linear classifier and is ignored"
         )
     if outside:
         names = [".".join(key) for key in outside]
         remarks.append(
             f"{counted(len(names), 'tensor')} outside {place} "
-            f"{'is' if len(names) == 1 else 'are'} ignored ({shortened(names)})"
+            f"{'is' if len(names) == 1 else 'are'} ignored ({some(names)})"
         )
     classes = None
     if head is not None:

@@ -11,7 +11,7 @@ import re
 import typing
 
 from keras_resnets.errors import WeightsError
-from keras_resnets.errors import printable
+from keras_resnets.errors import some
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -346,14 +346,8 @@ def unknown(modules: typing.Any) -> WeightsError:
     return WeightsError(
         "its tensors must have the names of a known library (torchvision, timm, "
         "transformers, keras.applications, KerasHub, fyu/drn, akamaster); got "
-        f"{shortened(sorted(modules))}"
+        f"{some(sorted(modules))}"
     )
-
-
-def shortened(names: list[str], most: int = 3) -> str:
-    """Returns the first of many names for a message: printable, each cut to a length."""
-    shown = [printable(str(name), 100) for name in list(names)[:most]]
-    return ", ".join(shown) + (", ..." if len(names) > most else "")
 
 
 # What the other library's classes compute, whatever their arguments are.

@@ -10,6 +10,7 @@ from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
 from keras_resnets.cli.pages import page
 from keras_resnets.cli.printing import output
+from keras_resnets.errors import some
 from keras_resnets.system import progress
 
 if typing.TYPE_CHECKING:
@@ -81,7 +82,6 @@ def choose(
     """
     from keras_resnets import quantization
     from keras_resnets.images import calibration_checks
-    from keras_resnets.images import files as image_files
     from keras_resnets.images import folders as image_folders
 
     # Commands check before that there are calibration images.
@@ -96,7 +96,7 @@ def choose(
     output.note(f"calibration  {len(chosen.images)} images of {chosen.source}")
     few = calibration_checks.words_for_few(len(chosen.images))
     if chosen.skipped:
-        names = image_files.some(chosen.skipped)
+        names = some(chosen.skipped)
         count = len(chosen.skipped)
         output.note(f"             {count} skipped, unreadable: {names}")
     if few:

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images.channel_files import check_numbers
 from keras_resnets.images.files import decoding
-from keras_resnets.images.files import some
 from keras_resnets.images.folders import PARTS
 from keras_resnets.images.preprocessing import MOST_CHANNELS
 from keras_resnets.io import npz

@@ -8,11 +8,11 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images.datasets import channel_listing
 from keras_resnets.images.datasets.encoded import stretches_of
 from keras_resnets.images.datasets.listing import FileListing
 from keras_resnets.images.files import ARRAYS
-from keras_resnets.images.files import some
 from keras_resnets.images.folders import class_folders
 from keras_resnets.images.folders import labelled_files
 from keras_resnets.images.labels import label_set

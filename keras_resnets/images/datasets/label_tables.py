@@ -19,7 +19,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
-from keras_resnets.images.files import some
+from keras_resnets.errors import some
 from keras_resnets.images.folders import part_called
 from keras_resnets.io.untrusted import read_text
 
@@ -163,7 +163,7 @@ def _columns(
         if missing:
             raise InvalidArgument(
                 f"{where} must have a column for each of the {len(names)} labels; "
-                f"missing: {_few(missing)}"
+                f"missing: {some(missing, longest=60)}"
             )
         unknown = [name for name in own if _key(name) not in set(map(_key, names))]
         _check_known(unknown, names, where)
@@ -209,16 +209,12 @@ def _separated(
         for word in words:
             labels[index, order[_key(word)]] = 1
     said = f"{mark!r}" if mark else "spaces"
-    note = f"{where}: labels are separated by {said}: {_few(own)}"
+    note = f"{where}: labels are separated by {said}: {some(own, longest=60)}"
     return tuple(names or own), labels, (note,)
 
 
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip()
-
-
-def _few(names: Sequence[str]) -> str:
-    return some([printable(name, 60) for name in names])
 
 
 def _check_known(unknown: list[str], names: Sequence[str], where: str) -> None:
@@ -227,8 +223,8 @@ def _check_known(unknown: list[str], names: Sequence[str], where: str) -> None:
     near = nearest(unknown[0][:100], list(names), count=1)
     hint = f"; did you mean {printable(near[0], 60)!r}?" if near else ""
     raise InvalidArgument(
-        f"labels of {where} must be among the {len(names)}, {_few(names)}; got "
-        f"{_few(unknown)}{hint}"
+        f"labels of {where} must be among the {len(names)}, {some(names, longest=60)}; got "
+        f"{some(unknown, longest=60)}{hint}"
     )
 
 

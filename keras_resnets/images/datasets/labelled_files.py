@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets.listing import FileListing
 from keras_resnets.images.files import is_hidden
-from keras_resnets.images.files import some
 from keras_resnets.images.files import suffixes
 from keras_resnets.images.folders import part_called
 

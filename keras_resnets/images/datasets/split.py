@@ -10,8 +10,8 @@ import numpy as np
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images import channels
-from keras_resnets.images.files import some
 from keras_resnets.images.multi_label import strata
 
 if typing.TYPE_CHECKING:
@@ -281,7 +281,7 @@ def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[
     for value, who in ((0, "no image"), (1, "every image")):
         same = np.flatnonzero((labels == value).all(axis=0)).tolist()
         if same:
-            constant_labels = some([printable(names[index][1], 60) for index in same])
+            constant_labels = some([names[index][1] for index in same], longest=60)
             notes.append(
                 f"{who} of the training set has {constant_labels}: the network cannot "
                 "learn to predict it"

@@ -7,7 +7,7 @@ import typing
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.images.files import some
+from keras_resnets.errors import some
 
 _PARTS = ("train", "validation", "test")
 # Name, configuration and version. A path or an address would read from anywhere.

@@ -18,9 +18,9 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
+from keras_resnets.errors import some
 from keras_resnets.images.datasets.listing import FileListing
 from keras_resnets.images.files import refuse_unreadable
-from keras_resnets.images.files import some
 from keras_resnets.io.untrusted import open_regular
 from keras_resnets.system.progress import ProgressBar
 
