@@ -77,13 +77,7 @@ def check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InvalidArgument: an unknown precision, or none besides int8.
     """
-    for name in precisions:
-        check_choice("precisions", name, PRECISIONS)
-    if not set(precisions) - {PRECISIONS[0]}:
-        raise InvalidArgument(
-            f"precisions must include one finer than int8; got {', '.join(precisions)}"
-        )
-    return tuple(x for x in PRECISIONS if x == PRECISIONS[0] or x in precisions)
+    return _checked(precisions, PRECISIONS, "finer than")
 
 
 def check_bits(precisions: Sequence[str]) -> tuple[str, ...]:
@@ -92,10 +86,16 @@ def check_bits(precisions: Sequence[str]) -> tuple[str, ...]:
     Raises:
         InvalidArgument: an unknown precision, or none besides int8.
     """
+    return _checked(precisions, BITS, "besides")
+
+
+def _checked(
+    precisions: Sequence[str], allowed: Sequence[str], how: str
+) -> tuple[str, ...]:
     for name in precisions:
-        check_choice("precisions", name, BITS)
+        check_choice("precisions", name, allowed)
     if not set(precisions) - {"int8"}:
         raise InvalidArgument(
-            f"precisions must include one besides int8; got {', '.join(precisions)}"
+            f"precisions must include one {how} int8; got {', '.join(precisions)}"
         )
-    return tuple(x for x in BITS if x == "int8" or x in precisions)
+    return tuple(x for x in allowed if x == "int8" or x in precisions)
