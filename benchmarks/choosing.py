@@ -105,8 +105,7 @@ def measure(data, only, place):
 
 def read():
     """The rows of the table with an accuracy, as dicts."""
-    with open(TABLE, encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["top1"]]
+    return [row for row in common.csv_rows(TABLE) if row["top1"]]
 
 
 def draw():

@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import pathlib
 import select
+import statistics
 import subprocess
 import sys
 import time
@@ -123,6 +125,29 @@ class Worker:
         self._process.wait()
 
 
+def turns(workers, rounds, steps=5):
+    """Milliseconds of every turn, the best of some steps, by name; ends the workers."""
+    found = {worker.name: [] for worker in workers}
+    for _ in range(rounds):
+        for worker in workers:
+            best = worker.ask(steps)
+            if best is None:
+                raise SystemExit(f"{worker.name} did not run")
+            found[worker.name].append(1e3 * best)
+    for worker in workers:
+        worker.close()
+    return found
+
+
+def show_turns(found):
+    """Prints the best and the median of `turns`; returns both, by name."""
+    best = {name: min(turns) for name, turns in found.items()}
+    median = {name: statistics.median(turns) for name, turns in found.items()}
+    rows = [(name, f"{best[name]:.1f}", f"{median[name]:.1f}") for name in found]
+    show(("file", "best ms", "median ms"), rows)
+    return best, median
+
+
 def serve(step):
     """Answers each number on stdin with the best time of so many calls of `step`."""
     for line in sys.stdin:
@@ -145,6 +170,14 @@ def target(value, limit, at_most, unit="x"):
     if unit == "x":
         return (times(value), f"{sign} {limit:g}x", verdict)
     return (f"{value:.3g} {unit}", f"{sign} {limit:g} {unit}", verdict)
+
+
+def csv_rows(path):
+    """The rows of a CSV file as dicts; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def kept_rows(path):

@@ -185,26 +185,18 @@ def main():
             row = [name, images, seed, task, *shares, found[3], seconds]
             add(arguments.csv, dict(zip(COLUMNS, row, strict=True)))
             print(*row, flush=True)
-    print(table(read(arguments.csv)))
+    print(table(common.csv_rows(arguments.csv)))
 
 
 def missing(arguments, tasks, name, seed):
     """(task, images) of the runs of a network with a seed that the CSV has not."""
     known = {
         (row["task"], int(row["images"]))
-        for row in read(arguments.csv)
+        for row in common.csv_rows(arguments.csv)
         if (row["network"], row["seed"]) == (name, str(seed))
     }
     wanted = [(task, images) for images in arguments.images for task in tasks]
     return [run for run in wanted if run not in known]
-
-
-def read(path):
-    """The rows of the CSV so far."""
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def add(path, row):

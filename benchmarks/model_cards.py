@@ -8,7 +8,6 @@ docs/confidence.md (`benchmarks/confidence.py`), in the sections of Mitchell 201
 (arXiv:1810.03993).
 """
 
-import csv
 import json
 import re
 
@@ -46,10 +45,9 @@ def costs():
     """{network: {precision: row}} of the shipped networks."""
     path = common.ROOT / "keras_resnets" / "models" / "costs.csv"
     found = {}
-    with path.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["top1"]:
-                found.setdefault(row["variant"], {})[row["precision"]] = row
+    for row in common.csv_rows(path):
+        if row["top1"]:
+            found.setdefault(row["variant"], {})[row["precision"]] = row
     return found
 
 

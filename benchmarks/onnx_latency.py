@@ -15,7 +15,6 @@ times faster than our float32, and that of resnext50_32x4d faster.
 import argparse
 import os
 import pathlib
-import statistics
 import subprocess
 import tempfile
 
@@ -76,16 +75,7 @@ def measure(arguments, folder):
     # The threads of a session spin for a while after an inference and would disturb
     # other sessions of their process.
     workers = [common.Worker(__file__, file, **{FOLDER: folder}) for file in files]
-    found = {worker.name: [] for worker in workers}
-    for _ in range(arguments.rounds):
-        for worker in workers:
-            best = worker.ask(5)
-            if best is None:
-                raise SystemExit(f"{worker.name} did not run")
-            found[worker.name].append(1e3 * best)
-    for worker in workers:
-        worker.close()
-    return found
+    return common.turns(workers, arguments.rounds)
 
 
 def write(folder, python):
@@ -109,10 +99,7 @@ def main():
         folder = pathlib.Path(name)
         write(folder, arguments.torch_python)
         times = measure(arguments, folder)
-    best = {name: min(found) for name, found in times.items()}
-    median = {name: statistics.median(found) for name, found in times.items()}
-    rows = [(name, f"{best[name]:.1f}", f"{median[name]:.1f}") for name in times]
-    common.show(("file", "best ms", "median ms"), rows)
+    best, median = common.show_turns(times)
     rows = []
     for name, limit in MODELS.items():
         float32, int8 = (f"{name}_{recipe}.onnx" for recipe in RECIPES)

@@ -127,16 +127,7 @@ def measure(arguments, folder):
             (".xml", arguments.torch_python),
         )
     ]
-    found = {worker.name: [] for worker in workers}
-    for _ in range(arguments.rounds):
-        for worker in workers:
-            best = worker.ask(5)
-            if best is None:
-                sys.exit(f"{worker.name} did not run")
-            found[worker.name].append(1e3 * best)
-    for worker in workers:
-        worker.close()
-    return found
+    return common.turns(workers, arguments.rounds)
 
 
 def main():
@@ -159,10 +150,7 @@ def main():
         words = [arguments.torch_python, __file__, "--write", folder]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
         times = measure(arguments, folder)
-    best = {name: min(found) for name, found in times.items()}
-    median = {name: statistics.median(found) for name, found in times.items()}
-    rows = [(name, f"{best[name]:.1f}", f"{median[name]:.1f}") for name in times]
-    common.show(("file", "best ms", "median ms"), rows)
+    best, median = common.show_turns(times)
     rows = []
     for name in MODELS:
         for form in FORMS:

@@ -12,7 +12,6 @@ its deviation. A row whose network is not the paper's is compared by its rank in
 table only.
 """
 
-import csv
 import json
 import math
 import pathlib
@@ -50,21 +49,13 @@ NOTES = {
 }
 
 
-def read_csv(path):
-    """The rows of a file as dicts; none where there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def read_results(path):
     """The rows of `queue.csv`.
 
     Raises:
         SystemExit: a row without a training or without an accuracy in %.
     """
-    rows = read_csv(path)
+    rows = common.csv_rows(path)
     for number, row in enumerate(rows, 2):
         try:
             good = bool(row["training"]) and 0 <= float(row["top1"]) <= 100
@@ -154,7 +145,7 @@ def draw(published):
     tables = dict.fromkeys(row["table"] for row in published)
     curves = {
         table: [
-            (row["row"], read_csv(path))
+            (row["row"], common.csv_rows(path))
             for row in published
             if row["table"] == table
             for path in sorted(CURVES.glob(f"{row['trainings']}_s0.csv"))
@@ -186,7 +177,7 @@ def draw(published):
 
 def page(results):
     """The tables in Markdown, without their picture."""
-    published = read_csv(PUBLISHED)
+    published = common.csv_rows(PUBLISHED)
     queue = json.loads(QUEUE.read_text("utf-8"))["trainings"]
     text = HEAD
     for name in dict.fromkeys(row["table"] for row in published):
@@ -198,7 +189,7 @@ def page(results):
 def main():
     common.parser(__doc__).parse_args()
     text = page(read_results(RESULTS))
-    if draw(read_csv(PUBLISHED)):
+    if draw(common.csv_rows(PUBLISHED)):
         text += "\n![Training error over epochs, first seed](images/papers.png)\n"
     PAGE.write_text(text, "utf-8")
     print(text)

@@ -118,7 +118,7 @@ def keep_curve(name, epochs):
     """Writes what docs/papers.md draws, where a row of its tables has this training."""
     row = re.sub(r"_s\d+$", "", name)
     if not any(
-        row == known["trainings"] for known in papers.read_csv(papers.PUBLISHED)
+        row == known["trainings"] for known in common.csv_rows(papers.PUBLISHED)
     ):
         return
     papers.CURVES.mkdir(parents=True, exist_ok=True)
@@ -131,10 +131,7 @@ def keep_curve(name, epochs):
 
 def write_results(rows):
     """Writes the rows into the results, in place of those of the same trainings."""
-    known = []
-    if accelerator_queue.RESULTS.exists():
-        with accelerator_queue.RESULTS.open(newline="", encoding="utf-8") as file:
-            known = list(csv.DictReader(file))
+    known = common.csv_rows(accelerator_queue.RESULTS)
     new = {row["training"] for row in rows}
     rows = [row for row in known if row["training"] not in new] + rows
     fields = dict.fromkeys(field for row in rows for field in row)

@@ -256,10 +256,9 @@ def teaching(runs):
 
 def plain_and_taught():
     """A table of all that the queue finished, shipped or not."""
-    if not QUEUE.exists():
+    rows = common.csv_rows(QUEUE)
+    if not rows:
         return []
-    with QUEUE.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     head = list(rows[0])
     lines = ["", "All finished trainings of the queue, shipped or not:", ""]
     lines += [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]

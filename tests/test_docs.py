@@ -213,7 +213,7 @@ def test_the_model_cards_are_current(monkeypatch):
 def test_the_papers_tables_are_current_and_compare_as_the_page_says(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / "papers.py"))
-    results = script["read_csv"](script["RESULTS"])
+    results = script["common"].csv_rows(script["RESULTS"])
     page = (ROOT / "docs" / "papers.md").read_text("utf-8")
     assert page.startswith(script["page"](results))
     # Three seeds of errors 8.6, 8.8, 9.0: 8.80 with a standard error of 0.12.
