@@ -382,8 +382,9 @@ def check_integer(content: Any) -> None:
     floats = tflite_runner.float_operators(content)
     if floats:
         raise ExportError(
-            "an integer file must not compute in float; these operators do: "
-            f"{', '.join(floats)}; nothing was written"
+            "an integer file must not compute in float; these operators do, since "
+            f"TensorFlow's converter has no integers for them: {', '.join(floats)}; "
+            "replace their layers, or export int8 ONNX; nothing was written"
         )
 
 
