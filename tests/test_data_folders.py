@@ -255,6 +255,16 @@ def test_classes_of_sub_folders_alone_are_said(tmp_path):
     assert not open_dataset(plain, 0).notes
 
 
+def test_classes_that_may_be_one_are_said(tmp_path):
+    classes_of(tmp_path / "case", ["cat", "Cat", "dog"])
+    (note,) = open_dataset(tmp_path / "case", 0).notes
+    assert "has the classes Cat and cat, which may be one class" in note
+    linked = classes_of(tmp_path / "linked", ["cat", "dog"])
+    (linked / "kitten").symlink_to(linked / "cat")
+    (note,) = open_dataset(linked, 0).notes
+    assert "classes cat and kitten" in note and "same folder" in note
+
+
 def test_folders_within_classes_are_of_the_class(tmp_path):
     grey(tmp_path / "cat" / "2019" / "a.png", 0)
     grey(tmp_path / "cat" / "b.png", 0)

@@ -161,6 +161,7 @@ def _stated(width, height, size):
             "scans of a JPEG may have at most 4,000,000,000 pixels",
         ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "format is not supported"),
+        (b"", r"it is empty \(0 bytes\)"),
     ],
 )
 def test_a_limit_is_said(content, said, tmp_path):

@@ -319,7 +319,7 @@ def labelled_files(
             + (f"; {others_note(others)}" if others else "")
         )
     said = (note, others_note(others), _loose(folder), _nested(nested))
-    return labelled, tuple(filter(None, said))
+    return labelled, tuple(filter(None, (*said, _alike(folder, inside))))
 
 
 def _nested(names: list[typing.Any]) -> str | None:
@@ -330,6 +330,24 @@ def _nested(names: list[typing.Any]) -> str | None:
         f"the images of {some(names)} are in sub-folders: all images below a class "
         "folder belong to its class"
     )
+
+
+def _alike(folder: pathlib.Path, names: Sequence[str]) -> str | None:
+    """Returns a line about classes that may be the same one, or None."""
+    for one, other in labels.alike(names):
+        return (
+            f"{_said(folder)} has the classes {printable(one)} and {printable(other)}, "
+            "which may be one class"
+        )
+    places: dict[str, str] = {}
+    for name in names:
+        other = places.setdefault(os.path.realpath(folder / name), name)
+        if other != name:
+            return (
+                f"the classes {printable(other)} and {printable(name)} of {_said(folder)} "
+                "are the same folder"
+            )
+    return None
 
 
 def _loose(folder: pathlib.Path) -> str | None:

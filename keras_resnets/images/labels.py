@@ -230,6 +230,22 @@ def all_named(words: list[str], names: Sequence[typing.Any]) -> bool:
     return all(_only(by_name, word) is not None for word in words)
 
 
+def alike(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns pairs of words that differ in nothing that `indices` counts.
+
+    Example:
+        >>> alike(["cat", "dog", "Cat"])
+        [('Cat', 'cat')]
+    """
+    first: dict[str, str] = {}
+    pairs = []
+    for word in sorted(words):
+        other = first.setdefault(_plain(word), word)
+        if other != word:
+            pairs.append((other, word))
+    return pairs
+
+
 def _plain(word: str) -> str:
     # Some systems write an accent as a character of its own (NFD).
     word = unicodedata.normalize("NFC", word).casefold()

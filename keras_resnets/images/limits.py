@@ -121,6 +121,8 @@ def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Imag
 
     raw: typing.Any = getattr(stream, "raw", None)
     length = raw.length if raw else len(stream.getbuffer())
+    if not length:
+        raise InvalidArgument("it is empty (0 bytes)")
     stream.seek(0)
     beginning = stream.read(16)
     for name in formats:

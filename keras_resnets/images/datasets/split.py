@@ -242,8 +242,9 @@ def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= classes:
         raise InvalidArgument(
-            f"{name}: labels must lie in 0..{classes - 1}, the {classes} classes; got "
-            f"{least}..{most}"
+            f"{name}: labels must lie in 0..{classes - 1}, the {classes} "
+            f"{'class' if classes == 1 else 'classes'}; got {least}..{most}"
+            + ("; labels count from 0" if least in (-1, 1) else "")
         )
 
 
