@@ -24,7 +24,7 @@ PLAIN_NETWORKS = (
     f"resnet20={PLAIN}",
     f"resnet14v2={PLAIN}",
     f"resnext20_4x16d_w16={PLAIN}",
-    "resnet14d",
+    f"resnet14d={PLAIN}",
     f"drn_a_14={PLAIN}",
     f"wrn_10_3_w8={PLAIN}",
     f"resnet29_w12={PLAIN}",

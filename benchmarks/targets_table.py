@@ -50,6 +50,7 @@ TARGETS = (
 )
 # Their cells were measured with the weights that were trained without a teacher.
 OF_PLAIN = (
+    "resnet14d",
     "resnet29_w12",
     "wrn_10_3_w8",
     "resnext20_4x16d_w16",
