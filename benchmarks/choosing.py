@@ -88,18 +88,19 @@ def top1(path, data):
 
 
 def measure(data, only, place):
-    """Writes the table, a network at a time."""
-    with open(place, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(FIELDS)
-        for variant, tag in subjects():
-            if only and variant not in only:
-                continue
-            with tempfile.TemporaryDirectory() as folder:
-                for row in rows(variant, tag, data, pathlib.Path(folder)):
-                    print(*row, flush=True)
-                    writer.writerow(row)
-                    file.flush()
+    """Measures the networks, and writes the table after each; rows of others stay."""
+    place = pathlib.Path(place)
+    kept = common.csv_rows(place) if only else []
+    table = {(row["variant"], row["precision"]): tuple(row.values()) for row in kept}
+    for variant, tag in subjects():
+        if only and variant not in only:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            for row in rows(variant, tag, data, pathlib.Path(folder)):
+                print(*row, flush=True)
+                table[row[0], row[2]] = row
+        with place.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([FIELDS, *table.values()])
     print(f"on {platform.platform()}, one thread")
 
 

@@ -66,8 +66,8 @@ def card(name, rows, errors):
         (common.ROOT / "docs" / "training" / name / "run.json").read_text("utf-8")
     )
     info = keras_resnets.model_info(name)
-    teachers = ", ".join(ship_trained.teachers_of(run)).replace("_teacher", "")
-    taught = f", with the teachers {teachers}" if teachers else ""
+    teachers = " and ".join(ship_trained.teachers_of(run)).replace("_teacher", "")
+    taught = f", taught by {teachers}" if teachers else ""
     error, scaled = errors[name]
     folder = f"training/{name}"
     lines = [
