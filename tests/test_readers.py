@@ -1,10 +1,13 @@
 """Files of other libraries: read exactly, or refused in one line; nothing is executed."""
 
+import gzip
 import io
+import json
 import os
 import pathlib
 import pickle
 import struct
+import tarfile
 import tempfile
 import time
 import tracemalloc
@@ -141,6 +144,38 @@ def refused(path):
         read(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
     return str(caught.value)
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 102\n"
+INDEX = json.dumps({"weight_map": {"fc.bias": "model-1.safetensors"}}, indent=2)
+
+
+def tarred():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("model.pth"))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "weights", "h5"])
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (LFS.encode(), "pointer of Git LFS, .* git lfs pull"),
+        (b"\n<!doctype html><html>", "a web page"),
+        (INDEX.encode(), "it is JSON, an index"),
+        (gzip.compress(b"weights"), "compressed by gzip: unpack it"),
+        (tarred(), "a tar archive: unpack it"),
+        (b"\x1c\0\0\0TFL3" + bytes(24), "exported TFLite file: pass the weights"),
+        (b"", "it is empty"),
+    ],
+    ids=["lfs", "html", "index", "gzip", "tar", "tflite", "empty"],
+)
+def test_what_a_file_is_instead(content, said, suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=f"not a safetensors, torch.*{said}"):
+        read(path)
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers import archive
+from keras_resnets.weights.readers import other_files
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.darknet import is_darknet
@@ -44,20 +45,23 @@ def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
     if is_preset(path):
         return read_preset
     with open(path, "rb") as file:
-        head = file.read(16)
+        head = file.read(other_files.BYTES)
     if head.startswith(b"PK\x03\x04"):
         return _read_archive
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_keras
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
         return read_stream
-    if head[8:9] == b"{" or path.suffix.lower() == ".safetensors":
+    if head[8:9] == b"{" and not other_files.is_text(head):
         return read_safetensors
-    if is_darknet(head) or path.suffix.lower() == ".weights":
+    reason = other_files.reason(head, path.suffix)
+    if not reason and path.suffix.lower() == ".safetensors":
+        return read_safetensors
+    if not reason and (is_darknet(head) or path.suffix.lower() == ".weights"):
         return read_darknet
     raise WeightsError(
         "it is not a safetensors, torch, Keras or darknet file"
-        + (" (it is empty)" if not head else "")
+        + (f": {reason}" if reason else "")
     )
 
 

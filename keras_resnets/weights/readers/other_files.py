@@ -1,0 +1,66 @@
+"""Files that are no weights, recognized by how they begin, with what to do instead."""
+
+# As many bytes as the longest sign needs: a tar has its own at 257.
+BYTES = 512
+_UNPACK = "unpack it, and pass the file of weights in it"
+_BEGINNINGS = (
+    (
+        b"version https://git-lfs",
+        "it is a pointer of Git LFS, not the file: download that with git lfs pull",
+    ),
+    (b"\x1f\x8b", f"it is compressed by gzip: {_UNPACK}"),
+    (b"BZh", f"it is compressed by bzip2: {_UNPACK}"),
+    (b"\xfd7zXZ\x00", f"it is compressed by xz: {_UNPACK}"),
+    (b"(\xb5/\xfd", f"it is compressed by zstd: {_UNPACK}"),
+    (b"7z\xbc\xaf\x27\x1c", f"it is an archive of 7-Zip: {_UNPACK}"),
+    (b"Rar!\x1a\x07", f"it is a RAR archive: {_UNPACK}"),
+    (b"\x93NUMPY", "it is an array of NumPy, not the tensors of a network"),
+)
+_EXPORTED = "it is an exported {} file: pass the weights that it was made from"
+
+
+def reason(head: bytes, suffix: str) -> str:
+    """Returns what a file is that no reader takes, and what to pass instead.
+
+    Args:
+        head: its first `BYTES` bytes, or all of a shorter one.
+        suffix: the end of its name, such as `.onnx`.
+
+    Returns:
+        A clause; "" for a file that this module does not know.
+
+    Example:
+        >>> reason(b"<!DOCTYPE html>", ".pth")
+        'it is a web page, not the file behind it: download the file itself'
+    """
+    if not head:
+        return "it is empty"
+    for beginning, said in _BEGINNINGS:
+        if head.startswith(beginning):
+            return said
+    if head[257:262] == b"ustar":
+        return f"it is a tar archive: {_UNPACK}"
+    if head[4:8] == b"TFL3":
+        return _EXPORTED.format("TFLite")
+    if suffix.lower() == ".onnx" and head[:1] == b"\x08":
+        return _EXPORTED.format("ONNX")
+    if suffix.lower() == ".caffemodel":
+        return "it is a file of Caffe: convert it with a tool of Caffe to a torch file"
+    return _reason_of_text(head)
+
+
+def is_text(head: bytes) -> bool:
+    """Returns whether a file begins as text does: no file of weights does."""
+    return bool(head) and b"\0" not in head[:16]
+
+
+def _reason_of_text(head: bytes) -> str:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<"):
+        return "it is a web page, not the file behind it: download the file itself"
+    if start.startswith(b"{") and is_text(head):
+        return (
+            "it is JSON, an index or a configuration: pass the file of weights that it "
+            "belongs to (merge the shards of several files first)"
+        )
+    return ""
