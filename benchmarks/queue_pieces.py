@@ -52,7 +52,10 @@ def unpack(output, folder):
     with tempfile.TemporaryDirectory(dir=folder) as work:
         try:
             with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-                archive.extractall(work, filter="data")
+                for member in filter(tarfile.TarInfo.isfile, archive):
+                    name = pathlib.PurePosixPath(member.name).name
+                    content_of = archive.extractfile(member).read()
+                    pathlib.Path(work, name).write_bytes(content_of)
         except tarfile.TarError as error:
             raise SystemExit(
                 f"{output} has no whole archive in its {len(pieces)} pieces: {error}"

@@ -92,6 +92,24 @@ def test_layers_without_names(name, foreign_files, tmp_path):
         check_logits(built(preset, name), name, foreign_files)
 
 
+def test_poolings_before_projections_are_told_apart(foreign_files, tmp_path):
+    """ResNet-C and -D have the same weights; without names, layers have numbers."""
+    whole = foreign_files / "hub/resnet_vd_18" / "whole.weights.h5"
+    for path in (
+        foreign_files / "hub/resnet_vd_18",
+        whole,
+        numbered(whole, tmp_path / "numbered.weights.h5"),
+    ):
+        with pytest.raises(WeightsError, match=r"have an average .* has none"):
+            built(path, "hub/resnet_vd_18", shortcut_type="projection")
+    with pytest.raises(WeightsError, match=r"have no average .* has one"):
+        built(
+            foreign_files / "hub/resnet_50",
+            "hub/resnet_50",
+            shortcut_type="avg_projection",
+        )
+
+
 def test_another_network_is_refused(foreign_files, tmp_path):
     with pytest.raises(WeightsError, match="left over|shape"):
         keras_resnets.create_model(

@@ -74,7 +74,7 @@ class FileSource(Source):
         """Raises if tensors that fit are those of a network that computes otherwise."""
         with damage_reported(self.path):
             if layout.name != layouts.NATIVE.name:
-                return self._say(lookalikes.check(model, layout))
+                return self._say(lookalikes.check(model, layout, self._kinds))
             config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 

@@ -9,11 +9,10 @@ import re
 import typing
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.weights import layouts
 
 if typing.TYPE_CHECKING:
     import keras
-
-    from keras_resnets.weights.layouts import Layout
 
 
 _PROJECTION = re.compile(r"\.downsample\.([01])$")
@@ -21,21 +20,38 @@ _PROJECTION = re.compile(r"\.downsample\.([01])$")
 _FILTERED = re.compile(r"^(se)?resne[x]?t(aa|blur)\d")
 
 
-def check(model: "keras.Model", layout: "Layout") -> list[str]:
+def check(
+    model: "keras.Model", layout: layouts.Layout, kinds: dict[str, str]
+) -> list[str]:
     """Compares `model` with what the names of a file say; returns remarks.
 
     Args:
         model: a network of this package.
         layout: of the file's names.
+        kinds: layer's name -> its class in snake case; empty if the file has none.
 
     Raises:
         WeightsError: one of both has an average pooling before its projections
             (ResNet-D), the other has none (ResNet-C).
     """
+    if layout.name == layouts.KERAS_HUB.name and kinds:
+        _check_pooling(model, "average_pooling2d" in kinds.values())
+        return []
     match = _PROJECTION.search(layout.names.get("shortcut_conv", ""))
     if not match:
         return []
-    pooled = match[1] == "1"
+    _check_pooling(model, match[1] == "1")
+    if _has_early_stride(model):
+        return [
+            "its names are torchvision's, whose bottlenecks have their stride in the 3x3; "
+            f"{model.name} has it in the first 1x1, as weights from Caffe need it; for "
+            "others pass downsample_in='3x3'"
+        ]
+    return []
+
+
+def _check_pooling(model: "keras.Model", pooled: bool) -> None:
+    """Raises unless both or none have an average pooling before their projections."""
     if pooled != _is_pooled(model, pooled):
         theirs, ours = ("an", "none") if pooled else ("no", "one")
         shortcut = "avg_projection" if pooled else "projection"
@@ -44,13 +60,6 @@ def check(model: "keras.Model", layout: "Layout") -> list[str]:
             f"{model.name} has {ours} (ResNet-D has one, ResNet-C none): build the other, "
             f"or pass shortcut_type={shortcut!r}"
         )
-    if _has_early_stride(model):
-        return [
-            "its names are torchvision's, whose bottlenecks have their stride in the 3x3; "
-            f"{model.name} has it in the first 1x1, as weights from Caffe need it; for "
-            "others pass downsample_in='3x3'"
-        ]
-    return []
 
 
 def check_name(name: object, place: typing.Any) -> None:
