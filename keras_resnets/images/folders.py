@@ -334,10 +334,10 @@ def _nested(names: list[typing.Any]) -> str | None:
 
 def _alike(folder: pathlib.Path, names: Sequence[str]) -> str | None:
     """Returns a line about classes that may be the same one, or None."""
-    for one, other in labels.alike(names):
+    if pair := labels.alike(names):
+        one, other = map(printable, pair)
         return (
-            f"{_said(folder)} has the classes {printable(one)} and {printable(other)}, "
-            "which may be one class"
+            f"{_said(folder)} has the classes {one} and {other}, which may be one class"
         )
     places: dict[str, str] = {}
     for name in names:

@@ -230,20 +230,19 @@ def all_named(words: list[str], names: Sequence[typing.Any]) -> bool:
     return all(_only(by_name, word) is not None for word in words)
 
 
-def alike(words: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns pairs of words that differ in nothing that `indices` counts.
+def alike(words: Sequence[str]) -> tuple[str, str] | None:
+    """Returns two words that differ in nothing that `indices` counts, or None.
 
     Example:
         >>> alike(["cat", "dog", "Cat"])
-        [('Cat', 'cat')]
+        ('Cat', 'cat')
     """
     first: dict[str, str] = {}
-    pairs = []
     for word in sorted(words):
         other = first.setdefault(_plain(word), word)
         if other != word:
-            pairs.append((other, word))
-    return pairs
+            return other, word
+    return None
 
 
 def _plain(word: str) -> str:

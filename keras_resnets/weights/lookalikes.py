@@ -1,14 +1,15 @@
 """Networks whose tensors have the same names and shapes, but which compute otherwise.
 
 Strict loading cannot tell them apart by their tensors. What else a file says of them is
-compared here: where the projection stands among the modules of a shortcut, and the name
-that a library gives its network.
+compared here: where the projection stands among the modules of a shortcut, the pooling
+layers of a KerasHub preset, and the name that a library gives its network.
 """
 
 import re
 import typing
 
 from keras_resnets.errors import WeightsError
+from keras_resnets.errors import printable
 from keras_resnets.weights import layouts
 
 if typing.TYPE_CHECKING:
@@ -17,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 _PROJECTION = re.compile(r"\.downsample\.([01])$")
 # timm's networks with a filter before each stride, which has no weights.
-_FILTERED = re.compile(r"^(se)?resne[x]?t(aa|blur)\d")
+_FILTERED = re.compile(r"^(se)?resnex?t(aa|blur)\d")
 
 
 def check(
@@ -74,8 +75,8 @@ def check_name(name: object, place: typing.Any) -> None:
     """
     if isinstance(name, str) and _FILTERED.match(name):
         raise WeightsError(
-            f"{place}: {name[:60]} filters before each stride, which no network of this "
-            "package does; its weights would fit, and give other outputs"
+            f"{place}: {printable(name, 60)} filters before each stride, which no network "
+            "of this package does; its weights would fit, and give other outputs"
         )
 
 

@@ -16,6 +16,7 @@ from keras_resnets.export.recipes import Recipe
 from keras_resnets.graph import activations
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
+from keras_resnets.graph import copies
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import applications
@@ -165,7 +166,7 @@ class _Rewriter:
     ) -> typing.Any:
         """Applies one of `CURVED`; TFLite's form of swish is LOGISTIC and MUL."""
         if layer_kinds.activation(layer) != "silu":
-            return _renamed(layer, name)(tensor)
+            return copies.copied(layer, name=name)(tensor)
         gate = keras.layers.Activation(
             "sigmoid", name=free_name(f"{name}_sigmoid", self._taken), dtype=policy
         )
@@ -241,7 +242,7 @@ class _Rewriter:
         """Applies the activation inside a kernel layer, as a layer named after it."""
         inside, policy = activations.inside(step.layer), step.layer.dtype_policy
         if layer_kinds.has_end(step.layer):
-            outside = _renamed(inside, self._own(step))
+            outside = copies.copied(inside, name=self._own(step))
             source = self._ranged(output, names[0], names, False, policy)
             return Made(outside(source.tensor), True, None)
         function = anatomy.function_of(step.layer)
@@ -250,7 +251,7 @@ class _Rewriter:
             source = self._ranged(output, names[0], names, False, policy)
             output = self._curved(source.tensor, inside, name, policy)
             return self._ranged(output, name, [name], False, policy)
-        output = _renamed(inside, name)(output)
+        output = copies.copied(inside, name=name)(output)
         return self._ranged(output, names[0], names, True, policy)
 
     def _norm_behind(self, step: Step) -> Step | None:
@@ -422,7 +423,7 @@ class _Rewriter:
 
     def _copy(self, step: Step) -> keras.layers.Layer:
         """Copies a layer without weights, one copy per application."""
-        return _renamed(self._layers[id(step)], self._own(step))
+        return copies.copied(self._layers[id(step)], name=self._own(step))
 
     def _name(self, step: Step) -> str:
         return self._names[id(step.layer)]
@@ -434,10 +435,6 @@ class _Rewriter:
             return free_name(name, self._taken)
         self._used.add(name)
         return name
-
-
-def _renamed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), "name": name})
 
 
 def _fill(new: typing.Any, layer: typing.Any, norm: keras.layers.Layer | None) -> None:

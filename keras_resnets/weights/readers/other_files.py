@@ -1,6 +1,6 @@
 """Files that are no weights, recognized by how they begin, with what to do instead."""
 
-# As many bytes as the longest sign needs: a tar has its own at 257.
+# The first bytes of a file to look at: the sign of a tar archive stands at 257.
 BYTES = 512
 _UNPACK = "unpack it, and pass the file of weights in it"
 _BEGINNINGS = (
@@ -45,7 +45,9 @@ def reason(head: bytes, suffix: str) -> str:
     if suffix.lower() == ".onnx" and head[:1] == b"\x08":
         return _EXPORTED.format("ONNX")
     if suffix.lower() == ".caffemodel":
-        return "it is a file of Caffe: convert it with a tool of Caffe to a torch file"
+        return (
+            "it is a Caffe file, which this package does not read: convert it to torch"
+        )
     return _reason_of_text(head)
 
 
@@ -60,7 +62,7 @@ def _reason_of_text(head: bytes) -> str:
         return "it is a web page, not the file behind it: download the file itself"
     if start.startswith(b"{") and is_text(head):
         return (
-            "it is JSON, an index or a configuration: pass the file of weights that it "
-            "belongs to (merge the shards of several files first)"
+            "it is JSON, an index or a configuration: pass the file of weights beside it; "
+            "if there are several, merge them into one first"
         )
     return ""
