@@ -1,13 +1,14 @@
 """Takes finished trainings into the package, and writes docs/training/ from them.
 
     python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz [--first RUN]
-        [--keep] [--half]
+        [--deepened VARIANT] [--keep] [--half]
 
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
 lie there. A run that began with the weights of another, finished or not, needs that one
-as `--first`. `--keep` ships the network of before as `NAME_plain` too, and `--half` stores
+as `--first`, or `--deepened VARIANT` where `deepen.py` made them of a shallower network.
+`--keep` ships the network of before as `NAME_plain` too, and `--half` stores
 the new weights in float16, whatever their size. The accuracy is that in float32 on all
 test images, and must be within 0.1 points of what the run found in its own precision.
 """
@@ -78,7 +79,7 @@ def read(folder, finished=True):
     return facts
 
 
-def ship(folder, data, first=None, keep=False, half=False):
+def ship(folder, data, first=None, keep=False, half=False, deepened=None):
     """Weights, record and page of one run; nothing where it is not what it says."""
     import keras_resnets
     from keras_resnets.images import evaluation
@@ -86,8 +87,12 @@ def ship(folder, data, first=None, keep=False, half=False):
     from keras_resnets.weights import saving
 
     facts = read(folder)
-    if ("--weights" in facts["command"]) != (first is not None):
-        raise SystemExit(f"{folder}: --first belongs to a run that has --weights")
+    if ("--weights" in facts["command"]) != bool(first or deepened):
+        raise SystemExit(
+            f"{folder}: a run with --weights needs --first or --deepened, no other does"
+        )
+    if deepened is not None:
+        facts["deepened"] = deepened
     if first is not None:
         facts["first"] = read(first, finished=False)
         history = (first / "history.csv").read_text("utf-8")
@@ -220,7 +225,7 @@ def page():
     head = HEAD.format(first=first["model"], command=command)
     taught = [*teaching(runs), *plain_and_taught()]
     names = [path.parent.name for path in places]
-    seconds = second_cycles(dict(zip(names, runs, strict=True)))
+    seconds = starts(dict(zip(names, runs, strict=True)))
     return head + "\n".join([*lines, *seconds, *taught]) + "\n"
 
 
@@ -270,10 +275,12 @@ def _place(name):
     return not name.startswith("resnet20"), name
 
 
-def second_cycles(runs):
-    """Lines on the networks, by name, whose training went on when it was over."""
+def starts(runs):
+    """Lines on the networks, by name, whose training began with trained weights."""
     lines = []
     for name, facts in runs.items():
+        if "deepened" in facts:
+            lines += ["", f"{name}: {deepening(facts)}"]
         if "first" not in facts:
             continue
         first = facts["first"]
@@ -297,6 +304,17 @@ def second_cycles(runs):
     return lines
 
 
+def deepening(facts):
+    """How the initial weights were made of those of a shallower network."""
+    trained = facts["deepened"]
+    weights = re.search(r"--weights (\S+)", facts["command"])[1]
+    made = f"python benchmarks/deepen.py {trained} cifar10 {facts['model']} {weights}"
+    return (
+        f"the initial weights are those of {trained} with blocks added that start as the "
+        f"identity (Net2DeeperNet, arXiv:1511.05641): `{made}`"
+    )
+
+
 def epochs_of(facts):
     """30, or 30 + 18 where a first run went before."""
     epochs = facts["recipe"]["epochs"]
@@ -318,6 +336,7 @@ def main():
     parser.add_argument("runs", metavar="RUN", nargs="*", type=pathlib.Path)
     parser.add_argument("--data", metavar="NPZ", required=True)
     parser.add_argument("--first", metavar="RUN", type=pathlib.Path)
+    parser.add_argument("--deepened", metavar="VARIANT", help="see deepen.py")
     parser.add_argument("--keep", action="store_true", help="the old one as NAME_plain")
     parser.add_argument("--half", action="store_true", help="store float16")
     arguments = parser.parse_args()
@@ -332,6 +351,7 @@ def main():
                 arguments.first,
                 arguments.keep,
                 arguments.half,
+                arguments.deepened,
             )
         check_size()
         (PAGES / "README.md").write_text(page(), "utf-8")

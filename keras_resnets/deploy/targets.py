@@ -116,7 +116,13 @@ _ALL = (
         install="apt install qemu-user-static, and set KERAS_RESNETS_ARM64 to a folder "
         "with an arm64 Python (docs/targets.md)",
         files=("run.py",),
-        settings={"processors": ("cortex-a72", "cortex-a76")},
+        # CPU part and variant in /proc/cpuinfo, by QEMU's name of the processor.
+        settings={
+            "processors": {
+                "cortex-a72": ("0xd08", "0x0"),
+                "cortex-a76": ("0xd0b", "0x4"),
+            }
+        },
     ),
     Target(
         name="microcontroller",

@@ -18,13 +18,8 @@ from keras_resnets.io import files
 from keras_resnets.system import child_process
 
 RUNNER = "run.py"
-# CPU part and variant in /proc/cpuinfo. XNNPACK selects its kernels by them, and qemu-user
-# would show those of this machine.
-_PARTS = {
-    "cortex-a53": ("0xd03", "0x0"),
-    "cortex-a72": ("0xd08", "0x0"),
-    "cortex-a76": ("0xd0b", "0x4"),
-}
+# XNNPACK selects its kernels by CPU part and variant, and qemu-user would show those of
+# this machine.
 _CPUINFO = """processor\t: {index}
 BogoMIPS\t: 108.00
 Features\t: fp asimd
@@ -63,8 +58,8 @@ def prove(job: Job) -> Proof:
         (folder / RUNNER).write_text(runner(job, exported), "utf-8")
         (folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
         np.save(folder / "inputs.npy", job.file_inputs(exported))
-        for processor in job.target.settings["processors"]:
-            version = _run(root, processor, folder, len(job.images))
+        for processor, part in job.target.settings["processors"].items():
+            version = _run(root, processor, part, folder, len(job.images))
             outputs[processor] = np.load(folder / "outputs.npy")
     first = next(iter(outputs.values()))
     differing = [name for name, x in outputs.items() if np.abs(x - first).max() > 1e-5]
@@ -80,11 +75,19 @@ def prove(job: Job) -> Proof:
     )
 
 
-def _run(root: pathlib.Path, processor: str, folder: pathlib.Path, count: int) -> str:
+def _run(
+    root: pathlib.Path,
+    processor: str,
+    part: tuple[str, str],
+    folder: pathlib.Path,
+    count: int,
+) -> str:
     """Runs the script in `folder`; returns the version of LiteRT."""
-    part, variant = _PARTS[processor]
+    number, variant = part
     (root / "proc").mkdir(exist_ok=True)
-    text = "".join(_CPUINFO.format(index=i, part=part, variant=variant) for i in (0, 1))
+    text = "".join(
+        _CPUINFO.format(index=i, part=number, variant=variant) for i in (0, 1)
+    )
     (root / "proc" / "cpuinfo").write_text(text)
     # OpenBLAS would start a thread per core, which is slow in qemu-user.
     variables = {
