@@ -29,6 +29,7 @@ import keras_resnets
 from keras_resnets import quantization
 from keras_resnets.graph import bn_folding
 from keras_resnets.quantization import ranges
+from keras_resnets.quantization.qat import depthwise_layers
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layers
 from keras_resnets.quantization.qat import rewrite
@@ -139,7 +140,7 @@ def test_dense_and_channels_are_those_of_integers():
 @pytest.mark.parametrize("exporting", [False, True])
 def test_a_number_a_channel_is_hardly_rounded(exporting):
     """Each has a scale of its own; the convolution of the file is the product."""
-    layer = layers.QuantizedAffine(4)
+    layer = depthwise_layers.QuantizedAffine(4)
     layer.build((None, 2, 2, 4))
     scale, offset = np.array([-1e-4, 3.9, 0.0, 50.0]), np.array([1.0, -2.0, 3.0, 0.5])
     layer.set_values(scale, offset, np.array([1.0, 2.0, 1.0, 0.1]))
@@ -206,7 +207,9 @@ def test_without_rounding_it_is_the_model(kind):
     # No BN is left, and what it did is done.
     kinds = {type(layer) for layer in aware.layers}
     assert keras.layers.BatchNormalization not in kinds
-    assert (layers.QuantizedAffine in kinds) == (kind in ("basic_full_preact", "wide"))
+    assert (depthwise_layers.QuantizedAffine in kinds) == (
+        kind in ("basic_full_preact", "wide")
+    )
     assert layers.ChannelScale not in kinds
 
 
@@ -398,7 +401,7 @@ def check_file(model, train, others, path):
         if isinstance(layer, (keras.layers.Add, layers.ChannelOffset)):
             assert apart.max() == 0, layer.name
         source = keras.tree.flatten(layer.input)[0]._keras_history.operation
-        if isinstance(source, layers.QuantizedAffine):
+        if isinstance(source, depthwise_layers.QuantizedAffine):
             # The file rounds a bias to the grid of its products. Where one product makes
             # the output, that grid is coarse: 1 value in 256 is so near to a half.
             assert (apart == 0).mean() >= 0.994, layer.name

@@ -26,7 +26,8 @@ ORDERS = {
 }
 NAMES = (
     "ChannelOffset ChannelScale Conv2D Discard FakeQuantize IdentityPadShortcut "
-    "QuantizedAffine QuantizedConv2D QuantizedDense StochasticDepth Warmup"
+    "QuantizedAffine QuantizedConv2D QuantizedDense QuantizedDepthwiseConv2D "
+    "StochasticDepth Warmup"
 ).split()
 LOAD = """
 import pathlib, pickle

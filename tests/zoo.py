@@ -201,6 +201,18 @@ def inverted_residual():
     return keras.Model(image, _classify(layers.Add()([x, y])))
 
 
+def separable():
+    """Two outputs a channel, dilation, strides, and one that is applied twice."""
+    image = keras.Input(SHAPE)
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    shared = layers.SeparableConv2D(6, 3, padding="same", depth_multiplier=2)
+    x = layers.ReLU(6.0)(shared(layers.ReLU()(shared(x))))
+    x = layers.DepthwiseConv2D((5, 3), dilation_rate=2, activation="silu")(x)
+    x = layers.SeparableConv2D(8, 3, strides=2, use_bias=False, activation="relu")(x)
+    return keras.Model(image, _classify(x))
+
+
 def swish_block():
     """A block of EfficientNet: swish, depthwise, gate, all in one."""
     image = keras.Input(SHAPE)
@@ -291,6 +303,7 @@ ZOO = {
         sequential_inside,
         sequential_called_twice,
         inverted_residual,
+        separable,
         swish_block,
         swish,
         curves,

@@ -124,8 +124,48 @@ def check_functional(model: Any, what: str) -> None:
             f"{type(model).__name__}: use keras.Model(image, model(image)) with image = "
             "keras.Input(...)"
         )
+    _check_unquantized(model, what)
     if keras.backend.backend() == "tensorflow":
         _check_names(model)
+
+
+def _check_unquantized(model: keras.Model, what: str) -> None:
+    """Raises `InvalidArgument` for a layer that Keras' own `quantize` has changed."""
+    for layer in all_layers(model):
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None:
+            raise InvalidArgument(
+                f"{what} takes a float model; Keras' quantize() has turned the layer "
+                f"{layer.name} of {model.name} into {mode}: give the model as it was "
+                "before, and have its file quantized"
+            )
+
+
+def check_channels_last(model: keras.Model) -> None:
+    """Raises `InvalidArgument` for a model with a layer that is channels_first."""
+    if any(
+        getattr(x, "data_format", "") == "channels_first" for x in all_layers(model)
+    ):
+        raise InvalidArgument(
+            f"export takes a channels_last network; {model.name} is channels_first: "
+            "rebuild it with data_format='channels_last' and copy the weights with "
+            "set_weights"
+        )
+
+
+def _check_parts(model: keras.Model) -> None:
+    """Raises `InvalidArgument` if a subclassed model inside would have to be changed."""
+    for layer in model.layers:
+        if not isinstance(layer, keras.Model):
+            continue
+        if getattr(layer, "outputs", None):
+            _check_parts(layer)
+        elif any(_must_change(part) for part in (layer, *all_layers(layer))):
+            raise InvalidArgument(
+                f"a subclassed model inside {model.name} must be float32, without groups "
+                f"or dilation; {layer.name} ({type(layer).__name__}) is not: build it as "
+                "a functional model, keras.Model(inputs, outputs)"
+            )
 
 
 def _check_names(model: keras.Model) -> None:
@@ -175,17 +215,11 @@ def inference_model(
         InvalidArgument: another kind of model, or outputs that it lacks.
     """
     check_functional(model, "export")
-    if any(
-        getattr(x, "data_format", "") == "channels_first" for x in all_layers(model)
-    ):
-        raise InvalidArgument(
-            f"export takes a channels_last network; {model.name} is channels_first: "
-            "rebuild it with data_format='channels_last' and copy the weights with "
-            "set_weights"
-        )
+    check_channels_last(model)
     model = signature.select(model, logits, features)
     if not any(_must_change(layer) for layer in all_layers(model)):
         return model
+    _check_parts(model)
     clone = keras.models.clone_model(model, clone_function=_float32, recursive=True)
     clone.set_weights(model.get_weights())
     return clone
@@ -205,6 +239,7 @@ def input_shape(
             model's.
     """
     check_one_image(model, "export")
+    check_channels_last(model)
     own = tuple(model.inputs[0].shape[1:])
     shape = (*size, own[2]) if size else own
     if None in shape:

@@ -29,11 +29,16 @@ def fold(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns a float32 (kernel, bias) equivalent to `layer` followed by `norm`.
 
+    That of a depthwise convolution is (height, width, 1, output channels), as that of a
+    convolution in as many groups as channels.
+
     Args:
         layer: a convolution or dense layer without activation.
         norm: the BN layer that is the only consumer of its output, or None.
     """
     kernel = _values(layer.kernel)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
     bias = np.zeros(kernel.shape[-1])
     if layer.use_bias:
         bias = _values(layer.bias)

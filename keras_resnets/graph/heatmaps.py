@@ -249,7 +249,7 @@ def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:
 def _evidence(tensor: typing.Any) -> typing.Any:
     """The classifier's output at each place instead of `tensor`; None if it has none."""
     operation, inputs = outputs.maker(tensor)
-    if isinstance(operation, keras.Model):
+    if outputs.has_graph(operation):
         inner = _evidence(operation.outputs[tensor._keras_history.tensor_index])
         if inner is None:
             return None

@@ -334,6 +334,9 @@ def _first_norm(network: keras.Model) -> tuple[keras.Model, keras.layers.Layer] 
     for layer in network.layers:
         inner = None
         if isinstance(layer, keras.Model):
+            if not getattr(layer, "outputs", None):
+                # The layers of a subclassed model have no graph.
+                return None
             inner = _first_norm(layer)
             if inner is None:
                 continue

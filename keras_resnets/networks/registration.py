@@ -19,6 +19,7 @@ from keras_resnets.system import keras_settings
 # The modules of registered layers and schedules.
 _REGISTERED = (
     "keras_resnets.networks.layers",
+    "keras_resnets.quantization.qat.depthwise_layers",
     "keras_resnets.quantization.qat.layers",
     "keras_resnets.training.compiling",
 )

@@ -20,9 +20,9 @@ from keras_resnets.graph.nodes import read_steps
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layer_kinds
+from keras_resnets.quantization.qat.depthwise_layers import QuantizedAffine
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
-from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.layers import QuantizedConv2D
 
 # Number of images; squares need fewer than ranges.

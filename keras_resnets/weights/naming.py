@@ -13,7 +13,7 @@ from keras_resnets.weights.readers.keras_zip import KerasZip
 # Registered names in a quantization-aware network: it has a variant's architecture, and
 # other weights.
 _QUANTIZED = re.compile(
-    r'"keras_resnets>(FakeQuantize|QuantizedConv2D|QuantizedDense|QuantizedAffine)"'
+    r'"keras_resnets>(FakeQuantize|Quantized(Conv2D|Dense|Affine|DepthwiseConv2D))"'
 )
 
 

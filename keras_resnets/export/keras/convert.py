@@ -174,8 +174,14 @@ def _same_seed(copy: Any, layer: Any) -> None:
 
 
 def _plain_layer(layer: Any) -> Any:
-    if isinstance(layer, keras.Model):
+    if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
         return plain(layer)
+    if isinstance(layer, (keras.Model, keras.layers.TFSMLayer)):
+        raise ExportError(
+            f"a .keras file cannot contain the code of layer {layer.name} "
+            f"({type(layer).__name__}): build it of layers, keras.Model(inputs, "
+            "outputs); nothing was written"
+        )
     if isinstance(layer, layers.StochasticDepth):
         return keras.layers.Dropout(
             layer.rate, noise_shape=(None, 1, 1, 1), seed=layer.seed, name=layer.name

@@ -107,7 +107,8 @@ def kernels_of(model: keras.Model) -> dict[str, Kernel]:
 
 def _outputs(model: keras.Model) -> set[int]:
     """The `id`s of the outputs of `model` and of all models inside it."""
-    outputs = {id(tensor) for tensor in model.outputs}
+    # A subclassed model inside has none.
+    outputs = {id(tensor) for tensor in getattr(model, "outputs", None) or ()}
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             outputs |= _outputs(layer)

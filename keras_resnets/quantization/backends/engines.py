@@ -18,10 +18,10 @@ from keras_resnets.quantization.bias_correction import biases_of
 from keras_resnets.quantization.equalization import equalize
 from keras_resnets.quantization.options import Options
 from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.qat.depthwise_layers import QuantizedAffine
 from keras_resnets.quantization.qat.freeze import freeze
 from keras_resnets.quantization.qat.layers import KERNELS
 from keras_resnets.quantization.qat.layers import FakeQuantize
-from keras_resnets.quantization.qat.layers import QuantizedAffine
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.rounding.kernels import Alternatives
 from keras_resnets.quantization.rounding.methods import round_kernels

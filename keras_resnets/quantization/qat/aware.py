@@ -17,6 +17,7 @@ from keras_resnets.quantization import operators
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.equalization import equalize
 from keras_resnets.quantization.plan import PrecisionPlan
+from keras_resnets.quantization.qat import depthwise_layers
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
@@ -204,7 +205,7 @@ def report(model: keras.Model) -> list[LayerReport]:
 
 
 def _done(layer: keras.layers.Layer) -> str:
-    if isinstance(layer, quantized.QuantizedAffine):
+    if isinstance(layer, depthwise_layers.QuantizedAffine):
         return f"numbers of {layer.weight_bits} bits by channel: a BN that stands alone"
     if isinstance(layer, quantized.KERNELS):
         scales = "by channel" if layer.per_channel else "with one scale"

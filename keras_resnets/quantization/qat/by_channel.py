@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_resnets.graph import bn_folding
+from keras_resnets.quantization.qat import depthwise_layers
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layers as quantized
 
@@ -38,9 +39,9 @@ class Numbers:
         return len(self.scale)
 
 
-def affine(numbers: Numbers, **options: typing.Any) -> quantized.QuantizedAffine:
+def affine(numbers: Numbers, **options: typing.Any) -> depthwise_layers.QuantizedAffine:
     """Builds the layer for one operator; `options` are those of `QuantizedAffine`."""
-    layer = quantized.QuantizedAffine(
+    layer = depthwise_layers.QuantizedAffine(
         numbers.channels, kernel_initializer="zeros", **options
     )
     layer.build((None, None, None, numbers.channels))

@@ -68,7 +68,7 @@ def check_norm(layer: typing.Any) -> None:
 
 def is_kernel(layer: typing.Any) -> bool:
     """Returns whether it is a convolution or dense layer with a supported activation."""
-    classes = (keras.layers.Dense, *layers.CONVOLUTIONS)
+    classes = (keras.layers.Dense, keras.layers.DepthwiseConv2D, *layers.CONVOLUTIONS)
     if type(layer) not in classes:
         return False
     inside = activations.inside(layer)
@@ -124,7 +124,8 @@ def unsupported(step: Step) -> InvalidArgument:
         kind = f"{kind} with {getattr(name, '__name__', type(name).__name__)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu, sigmoid, silu, hard_silu or gelu, Conv2D, Dense, "
-        "BatchNormalization, Add, Multiply, Concatenate, pooling and padding instead, or "
+        "leaky_relu, sigmoid, silu, hard_silu or gelu, Conv2D, DepthwiseConv2D, "
+        "SeparableConv2D, Dense, BatchNormalization, Add, Multiply, Concatenate, pooling "
+        "and padding instead, or "
         "quantize after training to 8 bits with the engine 'converter'"
     )

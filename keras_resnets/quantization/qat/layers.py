@@ -356,49 +356,6 @@ class QuantizedConv2D(_RoundsKernel, layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class QuantizedAffine(QuantizedConv2D):
-    """A multiplication and an addition per channel, for a BN that is not folded.
-
-    y[..., c] = w[c] * x[..., c] + b[c]. In a file it is one DEPTHWISE_CONV_2D with the
-    following ReLU fused: the product is not rounded before the sum, and w has one scale
-    per channel. It is trained as an elementwise product, which is faster than a
-    convolution with as many groups.
-
-    Args:
-        filters: number of channels.
-        **kwargs: arguments of `QuantizedConv2D`, such as `weight_bits`, `replaces`.
-
-    Attributes:
-        exporting: True computes the convolution that converters recognize.
-
-    Example:
-        >>> import keras
-        >>> tuple(QuantizedAffine(3)(keras.ops.ones((1, 2, 2, 3))).shape)
-        (1, 2, 2, 3)
-    """
-
-    def __init__(self, filters: int, **kwargs: typing.Any) -> None:
-        super().__init__(filters, **{**kwargs, "kernel_size": 1, "groups": filters})
-        self.exporting = False
-
-    def set_values(
-        self, scale: np.ndarray, offset: np.ndarray, factor: np.ndarray
-    ) -> None:
-        """Sets w and b, with a constant factor of w split off; see `set_kernel`."""
-        kernel = scale.astype("float32")[None, None, None]
-        self.set_kernel(kernel, factor)
-        self.bias.assign(offset.astype("float32"))
-        self.kernel_radius.assign(fake_quant.largest_amax(kernel, True))
-
-    def convolution_op(self, inputs: typing.Any, kernel: typing.Any) -> typing.Any:
-        kernel = self.rounded_kernel()
-        if self.exporting:
-            turned = ops.reshape(kernel, (1, 1, self.filters, 1))
-            return ops.depthwise_conv(inputs, turned)
-        return ops.multiply(inputs, kernel[0, 0, 0])
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
 class QuantizedDense(_RoundsKernel, keras.layers.Dense):
     """A dense layer with a rounded kernel, see `QuantizedConv2D`: (..., n) to (..., units).
 

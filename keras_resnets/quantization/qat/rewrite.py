@@ -29,6 +29,7 @@ from keras_resnets.quantization.qat import by_channel
 from keras_resnets.quantization.qat import fake_quant
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat import separable
 from keras_resnets.quantization.qat import zeros
 
 # Up to this number of channels, the scaling of an image is one convolution.
@@ -71,7 +72,8 @@ class _Rewriter:
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         self._model, self._recipe = model, recipe
         self._bits: int = recipe.activation_bits or 8
-        self._steps, self._outputs = read_steps(model)
+        steps, self._outputs = read_steps(model)
+        self._steps = separable.apart(steps)
         self._applied = applications(self._steps)
         self._layers = {
             id(step): operations.as_plain_layer(step) for step in self._steps
@@ -278,10 +280,7 @@ class _Rewriter:
         config.pop("lora_rank", None), config.pop("quantization_config", None)
         # The values are set below; drawing random ones would take time.
         config |= {"kernel_initializer": "zeros", "replaces": names}
-        config |= {
-            "weight_bits": recipe.weight_bits,
-            "weight_ranges": recipe.weight_ranges,
-        }
+        config |= {x: getattr(recipe, x) for x in ("weight_bits", "weight_ranges")}
         if layer_kinds.has_end(layer):
             config["name"] = free_name(f"{names[0]}_linear", self._taken)
         else:
@@ -289,6 +288,8 @@ class _Rewriter:
         is_dense = isinstance(layer, keras.layers.Dense)
         config["per_channel"] = recipe.per_channel and not is_dense
         made = quantized.QuantizedDense if is_dense else quantized.QuantizedConv2D
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            made, config = separable.in_groups(layer, config)
         self._kernels.append(made.from_config(config))
         return self._kernels[-1]
 
