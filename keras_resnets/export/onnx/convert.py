@@ -26,6 +26,7 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.onnx import runner as onnx_runner
 from keras_resnets.export.onnx import simplify
 from keras_resnets.export.onnx import stable_names
+from keras_resnets.export.onnx.links import inner_graphs
 from keras_resnets.export.prepare import Ready
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
@@ -346,6 +347,15 @@ def _integer(
     import onnx
     from onnxruntime import quantization
 
+    for node in proto.graph.node:
+        if next(inner_graphs(node), None):
+            # The runtime ends the whole process when it opens such a file.
+            where = prepare.at_layer(ready.model, f"the {node.op_type}", node.name)
+            raise ExportError(
+                f"ONNX Runtime cannot open an int8 file with {where} of "
+                f"{ready.original.name}, as of a recurrent layer: export float32 or "
+                "float16; nothing was written"
+            )
     kind = quantization.QuantType
     with files.scratch_folder() as folder, quiet.loggers_hidden(None):
         target = folder / "int8.onnx"

@@ -1,6 +1,7 @@
 """The producers and consumers of the tensors of an ONNX graph."""
 
 import typing
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Links:
         self._makers = {name: node for node in graph.node for name in node.output}
         self._readers: dict[str, list[typing.Any]] = {}
         for node in graph.node:
-            for name in node.input:
+            for name in reads(node):
                 self._readers.setdefault(name, []).append(node)
         self._outputs = {output.name for output in graph.output}
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -43,3 +44,23 @@ class Links:
             return self._arrays[name]
         tensor = self._constants.get(name)
         return None if tensor is None else self._array(tensor)
+
+
+def reads(node: typing.Any) -> list[str]:
+    """Names that a node reads, including those that its inner graphs capture."""
+    names = list(node.input)
+    for inner in inner_graphs(node):
+        own = {out for entry in inner.node for out in entry.output}
+        own |= {value.name for value in (*inner.input, *inner.initializer)}
+        outer = [name for entry in inner.node for name in reads(entry)]
+        outer += [value.name for value in inner.output]
+        names += [name for name in outer if name not in own]
+    return names
+
+
+def inner_graphs(node: typing.Any) -> Iterator[typing.Any]:
+    """Yields the graphs in a node: the body of a loop, the branches of a condition."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

@@ -19,6 +19,7 @@ import numpy as np
 from keras_resnets.errors import ExportError
 from keras_resnets.export.onnx.links import Constants
 from keras_resnets.export.onnx.links import Links
+from keras_resnets.export.onnx.links import reads
 
 # Most elements of constants that are folded here.
 _SMALL = 100_000
@@ -71,7 +72,7 @@ def _fold_constants(
 
     held = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
-        names = list(filter(None, node.input))
+        names = list(filter(None, reads(node)))
         if not names or not all(name in held or name in constants for name in names):
             continue
         inputs = {
@@ -411,7 +412,7 @@ def _fold_dense(
 
 
 def _drop_unused(graph: typing.Any, constants: Constants | None = None) -> None:
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in reads(node)}
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
     constants = {} if constants is None else constants

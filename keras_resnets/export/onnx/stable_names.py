@@ -12,6 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from keras_resnets.export.onnx.links import inner_graphs
+from keras_resnets.export.onnx.links import reads
+
 # The suffix that tf2onnx adds to make a name unique.
 _NUMBER = re.compile(r"__\d+")
 
@@ -77,7 +80,7 @@ def sort(model: typing.Any) -> None:
     graph.node.extend(nodes)
     places: dict[str, int] = {}
     for node in nodes:
-        for name in (*_reads(node), *node.output):
+        for name in (*reads(node), *node.output):
             places.setdefault(name, len(places))
     for entries in (graph.initializer, graph.value_info):
         for entry in [entry for entry in entries if entry.name not in places]:
@@ -99,35 +102,16 @@ def _visit(
             order.append(node)
             continue
         stack.append((node, True))
-        stack += [(makers.get(name), False) for name in reversed(_reads(node))]
-
-
-def _reads(node: typing.Any) -> typing.Any:
-    """Names that a node reads, including those that its inner graphs capture."""
-    names = list(node.input)
-    for inner in _graphs(node):
-        own = {out for entry in inner.node for out in entry.output}
-        own |= {value.name for value in (*inner.input, *inner.initializer)}
-        outer = [name for entry in inner.node for name in _reads(entry)]
-        outer += [value.name for value in inner.output]
-        names += [name for name in outer if name not in own]
-    return names
-
-
-def _graphs(node: typing.Any) -> Iterator[typing.Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+        stack += [(makers.get(name), False) for name in reversed(reads(node))]
 
 
 def _rename(graph: typing.Any, tensors: dict[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [tensors.get(name, name) for name in node.input]
         node.output[:] = [tensors.get(name, name) for name in node.output]
-        for inner in _graphs(node):
+        for inner in inner_graphs(node):
             _rename(inner, tensors)
-    for entry in (*graph.initializer, *graph.value_info):
+    for entry in (*graph.initializer, *graph.value_info, *graph.output):
         entry.name = tensors.get(entry.name, entry.name)
 
 

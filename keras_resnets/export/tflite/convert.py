@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import ExportError
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
 from keras_resnets.export import float16_range
 from keras_resnets.export import landing
@@ -321,6 +322,7 @@ def convert(
             if calibrated and ready.calibration is None:
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             elif calibrated:
+                refusal.refuse_loops(folder, ready, quantize)
                 converter.representative_dataset = _representative(
                     ready.calibration, size or 1
                 )
@@ -328,7 +330,7 @@ def convert(
             converter._experimental_disable_per_channel = per_tensor
             with progress.step("converting by TensorFlow's converter"):
                 content = converter.convert()
-    except NotWritten:
+    except (NotWritten, InvalidArgument):
         raise
     except Exception as error:
         # Includes a full disk, for which TensorFlow has errors of its own.

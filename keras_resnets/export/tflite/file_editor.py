@@ -285,7 +285,10 @@ def write_buffer(schema: Any, builder: Any, data: Any) -> Any:
 
 
 def drop_unused(model: Any) -> None:
-    """Drops tensors, operator codes and buffers that are no longer used."""
+    """Drops tensors, operator codes and buffers that are no longer used.
+
+    Tensors only of the main graph: the others are the bodies of loops and branches.
+    """
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     users = [graph.__dict__, *(operator.__dict__ for operator in graph.operators)]
     keys = ("inputs", "outputs")
@@ -298,15 +301,17 @@ def drop_unused(model: Any) -> None:
             user[key] = [places[index] for index in user[key]]
     for entry in [*signature.inputs, *signature.outputs]:
         entry.tensorIndex = places[entry.tensorIndex]
-    codes = _places({operator.opcodeIndex for operator in graph.operators})
+    every = [operator for one in model.subgraphs for operator in one.operators]
+    codes = _places({operator.opcodeIndex for operator in every})
     model.operatorCodes = [model.operatorCodes[index] for index in codes]
-    for operator in graph.operators:
+    for operator in every:
         operator.opcodeIndex = codes[operator.opcodeIndex]
     _drop_buffers(model)
 
 
 def _drop_buffers(model: Any) -> None:
-    users = [*model.subgraphs[0].tensors, *(model.metadata or [])]
+    tensors = [tensor for graph in model.subgraphs for tensor in graph.tensors]
+    users = [*tensors, *(model.metadata or [])]
     # The first is the empty one.
     buffers = _places({0, *(user.buffer for user in users)})
     model.buffers = [model.buffers[index] for index in buffers]

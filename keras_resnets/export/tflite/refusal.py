@@ -1,10 +1,13 @@
-"""The reason why TensorFlow's converter refused a network."""
+"""What TensorFlow's converter refuses, or crashes on."""
 
+import pathlib
 import re
 
 import keras
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.export.prepare import Ready
 
 # The line in which the converter names an unsupported operator and its scope.
 _REFUSED = re.compile(
@@ -20,3 +23,28 @@ def reason(error: Exception, model: keras.Model) -> str:
         return f"no operator of TFLite does what {', '.join(names)} does"[:300]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [repr(error)])[0][:300]
+
+
+def refuse_loops(folder: pathlib.Path, ready: Ready, quantize: str) -> None:
+    """Raises `InvalidArgument` for a loop, on whose calibration the converter crashes.
+
+    TensorFlow 2.21 ends the whole process ("segmentation fault").
+
+    Args:
+        folder: the SavedModel of `ready.model`.
+        ready: the `Ready` that is converted.
+        quantize: the number format, for the message.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (folder / "saved_model.pb").read_bytes()
+    graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    for node in (node for body in bodies for node in body):
+        if node.op in ("While", "StatelessWhile"):
+            where = prepare.at_layer(ready.model, "the loop", node.name)
+            raise InvalidArgument(
+                f"TensorFlow's converter cannot calibrate {where} of "
+                f"{ready.original.name} for {quantize}, as of a recurrent layer: export "
+                "float32, float16 or dynamic"
+            )

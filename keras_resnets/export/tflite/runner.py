@@ -310,9 +310,12 @@ def tensors(
     details = {x["index"]: x for x in interpreter.get_tensor_details()}
     with opened(path) as content:
         computed = [index for _, _, outputs in _graph(content) for index in outputs]
-    return {
-        details[index]["name"]: dequantize(
-            interpreter.get_tensor(index), details[index]
-        )
-        for index in computed
-    }
+    found = {}
+    for index in computed:
+        try:
+            values = interpreter.get_tensor(index)
+        except ValueError:
+            # A loop does not keep what nobody reads.
+            continue
+        found[details[index]["name"]] = dequantize(values, details[index])
+    return found
