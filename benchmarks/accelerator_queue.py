@@ -30,6 +30,7 @@ import time
 
 import common
 import device_data
+import device_state
 import device_training
 import papers
 import queue_pieces
@@ -178,11 +179,11 @@ class Queue:
         self.over |= {name for name in self.tasks if self._is_done(name)}
 
     def _is_damaged(self, name):
-        """Whether a state cannot be read; says so, and the others go on."""
+        """Whether a state cannot be gone on with; says so, and the others go on."""
         path = self.arguments.folder / f"{name}.npz"
         try:
             if path.exists():
-                device_training.progress(path)
+                device_state.progress(path, self.tasks[name])
         except SystemExit as error:
             print(error, flush=True)
             self.failed.add(name)
@@ -193,7 +194,7 @@ class Queue:
         if name in self.failed:
             return False
         if path.exists():
-            return device_training.progress(path)[1]
+            return device_state.progress(path)[1]
         return name in self.results and not self.arguments.noise
 
     def work(self):
@@ -298,7 +299,7 @@ def epochs_in(folder, task):
     """Epochs of a training's state in a folder; None where there is none."""
     path = folder / f"{task['name']}.npz"
     try:
-        return device_training.progress(path)[0] if path.exists() else None
+        return device_state.progress(path)[0] if path.exists() else None
     except SystemExit:
         return 0
 

@@ -19,16 +19,15 @@ import pathlib
 import platform
 import sys
 import time
-import zipfile
 
 import device_data
+import device_state
 import numpy as np
 import stacked
 
 UNFINISHED = 3
 # Of what an epoch takes beside others: they end, and the rest goes faster.
 HOPE = 0.7
-GROUPS = ("trainable", "fixed", "optimizer")
 
 
 def build(task, precision=None):
@@ -160,53 +159,14 @@ def epoch_program(model, task, number, count):
 
 
 def variables_of(model):
-    """Trainable, other and optimizer variables as arrays, by the names of `save_state`."""
+    """Arrays of a model's variables by the names of `device_state.GROUPS`."""
     groups = (
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
     )
     arrays = ([variable.value for variable in group] for group in groups)
-    return dict(zip(GROUPS, arrays, strict=True))
-
-
-def save_state(path, groups, rows, done):
-    """Writes all that a training goes on from; the file appears whole or not at all."""
-    arrays = {}
-    for group, values in groups.items():
-        if done and group == "optimizer":
-            continue
-        arrays |= {f"{group}_{n}": np.asarray(v) for n, v in enumerate(values)}
-    temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, rows=json.dumps(rows), done=done, **arrays)
-    os.replace(temporary, path)
-
-
-def progress(path):
-    """(epochs that are over, done) of a state.
-
-    Raises:
-        SystemExit: a file that is no state.
-    """
-    try:
-        with np.load(path) as file:
-            return len(json.loads(str(file["rows"]))), bool(file["done"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise SystemExit(
-            f"{path} is no state of a training ({type(error).__name__}): delete it to "
-            "begin that training anew"
-        ) from None
-
-
-def load_state(path):
-    """(groups of arrays by name, rows of the history, done) of `save_state`."""
-    progress(path)
-    with np.load(path) as file:
-        groups = {group: [] for group in GROUPS}
-        for group, values in groups.items():
-            while f"{group}_{len(values)}" in file:
-                values.append(file[f"{group}_{len(values)}"])
-        return groups, json.loads(str(file["rows"])), bool(file["done"])
+    return dict(zip(device_state.GROUPS, arrays, strict=True))
 
 
 def compile_model(model, task, count):
@@ -242,7 +202,9 @@ class Stack:
         self.done = all(done for *_, done in states)
         if len({len(rows) for rows in self.rows}) > 1:
             raise SystemExit("trainings of one stack must be equally far")
-        known = [[groups[name] for groups, *_ in states] for name in GROUPS]
+        known = [
+            [groups[name] for groups, *_ in states] for name in device_state.GROUPS
+        ]
         stacks = [[np.stack(v) for v in zip(*each, strict=True)] for each in known]
         self.variables = tuple(jax.device_put(stacks))
         self.keys = jax.numpy.stack([jax.random.key(task["seed"]) for task in tasks])
@@ -251,7 +213,7 @@ class Stack:
         """(arrays by group, rows of the history, done) of one training."""
         path = self.folder / f"{task['name']}.npz"
         if path.exists():
-            return load_state(path)
+            return device_state.load_state(path, task)
         first = task is self.tasks[0]
         groups = variables_of(self.model)
         if not first:
@@ -295,8 +257,10 @@ class Stack:
         whole = [[np.asarray(value) for value in group] for group in self.variables]
         for n, (task, rows) in enumerate(zip(self.tasks, self.rows, strict=True)):
             own = ([value[n] for value in group] for group in whole)
-            groups = dict(zip(GROUPS, own, strict=True))
-            save_state(self.folder / f"{task['name']}.npz", groups, rows, done)
+            groups = dict(zip(device_state.GROUPS, own, strict=True))
+            device_state.save_state(
+                self.folder / f"{task['name']}.npz", groups, rows, done, task
+            )
 
 
 def train(tasks, arguments):
@@ -333,7 +297,7 @@ def teacher(task, folder):
     """A finished training's network and variables; of an earlier session, as shipped."""
     path = folder / f"{task['name']}.npz"
     if path.exists():
-        groups, _, done = load_state(path)
+        groups, _, done = device_state.load_state(path, task)
         if not done:
             raise SystemExit(f"{task['name']} is no finished teacher")
         return build(task), (groups["trainable"], groups["fixed"])

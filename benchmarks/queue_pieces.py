@@ -7,7 +7,7 @@ import pathlib
 import tarfile
 import tempfile
 
-import device_training
+import device_state
 
 PIECE = 15_000_000
 # Beside the pieces: the sha256 of all of them.
@@ -78,6 +78,6 @@ def is_further(place, path):
 def reached(path):
     """(epochs that are over, done) of a state; (-1, False) of a damaged one."""
     try:
-        return device_training.progress(path)
+        return device_state.progress(path)
     except SystemExit:
         return -1, False

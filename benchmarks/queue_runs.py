@@ -18,6 +18,7 @@ import re
 
 import accelerator_queue
 import common
+import device_state
 import device_training
 import papers
 
@@ -64,7 +65,7 @@ def write_run(task, work, runs, data):
     from keras_resnets.images.labels import label_set
     from keras_resnets.training import run_folder
 
-    groups, rows, _ = device_training.load_state(work / f"{task['name']}.npz")
+    groups, rows, _ = device_state.load_state(work / f"{task['name']}.npz")
     model = model_of(task, groups)
     model.labels = "cifar10"
     recipe = device_training.compile_model(model, task, 50_000)
@@ -158,7 +159,7 @@ def main():
         state = arguments.work / f"{name}.npz"
         if (arguments.only and name not in arguments.only) or not state.exists():
             continue
-        if not device_training.progress(state)[1]:
+        if not device_state.progress(state, task)[1]:
             continue
         if "teachers" in task:
             task["teacher_model"] = tasks[task["teachers"][0]]["model"]

@@ -103,7 +103,7 @@ def test_trained_classifier_learns_at_the_rate_of_the_body(tmp_path, monkeypatch
         model.labels = tuple(known) if known else None
         path = write_npz(tmp_path / "d.npz", train=40)
         made = data.open_dataset(path, 0.25, 0, list("abcde"))
-        options = {"preprocessing": WANTED, "verbose": 0}
+        options = {"preprocessing": WANTED, "verbose": 0, "batch_size": 8}
         train(model, made, "finetune", tmp_path / str(known), **options)
     assert [job.trained_head for job in seen] == [False, False, True]
 

@@ -31,7 +31,7 @@ def state(path, epochs, done=False):
 
 
 def epochs(scripts, path):
-    return scripts("device_training").progress(path)[0]
+    return scripts("device_state").progress(path)[0]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,28 @@ def test_a_damaged_state_stops_its_training_alone(damage, scripts, tmp_path, cap
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and "first.npz is no state of a training" in lines[0]
     assert path.exists()
+
+
+def test_a_changed_entry_does_not_go_on_with_the_state_of_before(
+    scripts, tmp_path, capsys
+):
+    training, queue = scripts("device_state"), scripts("accelerator_queue")
+    groups = dict.fromkeys(training.GROUPS, [])
+    for task in TASKS[2:]:
+        path = tmp_path / f"{task['name']}.npz"
+        training.save_state(path, groups, [[0]], False, {**task, "epochs": 200})
+    # Whether it runs alone is no setting of what it learns.
+    now = [{**TASKS[2], "epochs": 300}, {**TASKS[3], "epochs": 200, "alone": True}]
+    options = {"noise": None, "folder": tmp_path}
+    found = queue.Queue(now, argparse.Namespace(**options))
+    assert found.failed == {"first"} and found.over == {"first"}
+    said = (
+        "first.npz was trained with other settings (epochs was 200, is now 300): delete"
+    )
+    assert said in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="with other settings"):
+        training.load_state(tmp_path / "first.npz", now[0])
+    assert training.load_state(tmp_path / "other.npz", now[1])[1] == [[0]]
 
 
 def test_pieces_bring_states_back(scripts, tmp_path):

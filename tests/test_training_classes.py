@@ -191,7 +191,7 @@ def test_the_loss_of_a_training_is_weighted(smoothing, teacher, tmp_path):
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["class_weight"] == WEIGHTS and facts["sampler"] == "shuffled"
     with pytest.raises(
-        InvalidArgument, match="another class_weight: dog was 2.0, now 3"
+        InvalidArgument, match="other class weights: dog was 2.0, now 3"
     ):
         options["class_weight"] = {**WEIGHTS, "dog": 3.0}
         train(linear(), data, recipe, tmp_path / "run", resume=True, **options)

@@ -214,7 +214,7 @@ def test_what_does_not_extend_a_run(tmp_path):
 def make_older(folder, name, margin):
     """As the version wrote a run that told stages apart by a margin."""
     facts = record(folder, name)
-    del facts["recipe"]["significance"]
+    del facts["recipe"]["significance"], facts["axes"], facts["preprocessing"]
     facts["recipe"].update({} if margin is None else {"margin": margin})
     (folder / name / "run.json").write_text(json.dumps(facts))
     path = folder / name / "last.state.npz"

@@ -9,6 +9,7 @@ import typing
 import keras
 
 from keras_resnets.graph import activations
+from keras_resnets.graph import anatomy
 
 
 def copied(
@@ -61,6 +62,26 @@ def clone(model: keras.Model) -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=_same, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Returns `model` computing in float32, as it does when its file is loaded.
+
+    Args:
+        model: a functional or Sequential `keras.Model`.
+
+    Returns:
+        A copy with weights of its own; `model` if all of its layers are float32.
+    """
+    if all(layer.dtype_policy.name == "float32" for layer in anatomy.all_layers(model)):
+        return model
+    copy = keras.models.clone_model(model, clone_function=_float32, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _float32(layer: typing.Any) -> typing.Any:
+    return layer if isinstance(layer, keras.Model) else blank(layer, dtype="float32")
 
 
 def _same(layer: typing.Any) -> typing.Any:

@@ -11,6 +11,7 @@ from keras_resnets.graph import provenance
 from keras_resnets.images.loading import SMALL
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.training import devices
 
 if typing.TYPE_CHECKING:
     from keras_resnets.images.datasets.split import Dataset
@@ -86,6 +87,19 @@ def check_classes(model: keras.Model, data: "Dataset") -> None:
         f"the model must have the {expected} classes of {data.name}; {model.name} has "
         f"{classes}{hint}"
     )
+
+
+def check_batch_size(batch_size: int, data: "Dataset") -> None:
+    """Raises `InvalidArgument` for a batch that the images or the devices do not fill."""
+    count, replicas = data.train.count, devices.replicas()
+    if batch_size % replicas:
+        raise InvalidArgument(
+            f"batch_size must be a multiple of the {replicas} devices; got {batch_size}"
+        )
+    if batch_size > count:
+        raise InvalidArgument(
+            f"batch_size must be at most the {count} training images; got {batch_size}"
+        )
 
 
 def check_multi_label(

@@ -8,7 +8,6 @@ import warnings
 import keras
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.graph.provenance import Provenance
 from keras_resnets.images.datasets.split import Dataset
@@ -65,12 +64,6 @@ class Job:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flags", anatomy.Flags(self.model))
-        count = devices.replicas()
-        if self.batch_size % count:
-            raise InvalidArgument(
-                f"batch_size must be a multiple of the {count} devices; got "
-                f"{self.batch_size}"
-            )
 
     @property
     def classes(self) -> int:

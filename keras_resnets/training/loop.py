@@ -5,7 +5,6 @@ import typing
 import keras
 import numpy as np
 
-from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.images.datasets.split import Split
 from keras_resnets.training import best_weights
@@ -38,15 +37,9 @@ def run(job: Job, folder: RunFolder, resume: bool = False) -> Progress:
         recipe says so, and the user's `trainable` flags again.
 
     Raises:
-        InvalidArgument: fewer images than a batch.
         TrainingError: a loss that is not finite, a state that cannot be read, or a
             folder that cannot be written to.
     """
-    if not job.steps_per_epoch:
-        raise InvalidArgument(
-            f"batch_size must be at most the {job.data.train.count} training images; "
-            f"got {job.batch_size}"
-        )
     progress, arrays = state.Progress(), None
     if resume and folder.state.exists():
         progress, arrays = state.read(folder.state)
@@ -178,12 +171,18 @@ def _finish_again(job: Job, arrays: dict[str, np.ndarray] | None) -> None:
     trainer.optimizer.finalize_variable_values(trainer.trainable_weights)
 
 
-def judge(job: Job, split: Split) -> dict[str, float]:
+def judge(job: Job, split: Split, model: keras.Model | None = None) -> dict[str, float]:
     """Returns `loss` and the job's `measure` of the network on a `Split`, as a dict.
 
     They are measured on as many images as can be distributed evenly over the devices.
+
+    Args:
+        job: the job.
+        split: the images.
+        model: a copy of the job's network, such as one in another precision; None for
+            the network itself.
     """
-    judging = without_optimizer(job.model)
+    judging = without_optimizer(model or job.model)
     logits = compiling.puts_out_logits(job.model)
     loss = compiling.loss(job.recipe, logits)
     measures = compiling.metrics(job.classes, job.data.is_multi_label, logits)

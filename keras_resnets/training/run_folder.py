@@ -27,22 +27,29 @@ if typing.TYPE_CHECKING:
     from keras_resnets.graph.provenance import Provenance
 
 
-# Options that may not change when a run is resumed.
 # What may differ where the record has a hash.
-_HASHED = {"network": "its layers, classes or image size differ"}
-FIXED = (
-    "model",
-    "network",
-    "backend",
-    "classes",
-    "data",
-    "seed",
-    "precision",
-    "batch_size",
-    "class_weight",
-    "sampler",
-    "recipe",
-)
+_HASHED = {"network": "its layers or classes differ"}
+_FINGERPRINT = "its files, labels or held-out images differ"
+# Options that may not change when a run is resumed, and what messages call them. The
+# seed is before the data, whose held-out images it chooses.
+_CALLED = {
+    "model": "another model",
+    "axes": "other axes of the architecture",
+    "network": "another network",
+    "preprocessing": "other preprocessing",
+    "backend": "another backend",
+    "classes": "other classes",
+    "seed": "another seed",
+    "data": "other data",
+    "precision": "another precision",
+    "batch_size": "another batch size",
+    "class_weight": "other class weights",
+    "sampler": "another sampler",
+    "recipe": "another recipe",
+}
+FIXED = tuple(_CALLED)
+# Facts that runs of earlier versions did not record.
+_NEWER = ("axes", "preprocessing")
 # Held by the training process; removed at its end.
 _LOCK = ".keras_resnets.lock"
 # Fields of a recipe that do not affect training.
@@ -111,6 +118,11 @@ class RunFolder:
         stored = _read(self.record, current)
         stored.setdefault("class_weight", None)
         stored.setdefault("sampler", "shuffled")
+        for name in _NEWER:
+            stored.setdefault(name, current[name])
+        if isinstance(stored.get("data"), dict):
+            # The fingerprint tells the data, wherever they lie now.
+            stored["data"]["name"] = current["data"]["name"]
         _renew(stored["recipe"], self.path)
         # The prose of a recipe does not affect training, and may have been reworded.
         prose = {name: current["recipe"].get(name) for name in _PROSE}
@@ -122,11 +134,11 @@ class RunFolder:
                     stored.get(name), current[name]
                 )
                 raise InvalidArgument(
-                    f"{self.path} contains a run with another {name}: {difference}"
+                    f"{self.path} contains a run with {_CALLED[name]}: {difference}; "
+                    "resume it with its own options (command in run.json), or name "
+                    "another --output"
                 )
-        if self.state.exists():
-            # A damaged state is reported before anything is written.
-            state.read(self.state)
+        self._check_state()
         if longer:
             before = stored["recipe"]["epochs"]
             stored["extended"] = [*stored.get("extended", ()), before]
@@ -136,6 +148,24 @@ class RunFolder:
         stored["status"] = "running"
         self.write_record(stored)
         return stored
+
+    def _check_state(self) -> None:
+        """Checks the state before anything is written; a new run has none yet.
+
+        Raises:
+            DamagedState: the state is damaged.
+            InvalidArgument: the state is missing, and there are results to lose.
+        """
+        if self.state.exists():
+            state.read(self.state)
+            return
+        results = [self.path / "history.csv", self.weights("last")]
+        if any(path.exists() for path in results):
+            raise InvalidArgument(
+                f"{self.path} cannot be resumed: its {self.state.name} is missing; train "
+                "with another --output, from its weights if you like (--weights "
+                f"{self.path})"
+            )
 
     def check(self, resume: bool) -> None:
         """Checks the folder before data are read; `open` checks it again.
@@ -318,8 +348,11 @@ def _extended(
 
 def _difference(stored: typing.Any, current: typing.Any) -> str:
     if isinstance(stored, dict) and isinstance(current, dict):
-        for name in sorted({*stored, *current}):
+        # A fingerprint says least.
+        for name in sorted({*stored, *current}, key=lambda x: (x == "fingerprint", x)):
             if stored.get(name) != current.get(name):
+                if name == "fingerprint":
+                    return _FINGERPRINT
                 stored, current = stored.get(name), current.get(name)
                 return f"{name} was {_short(stored)}, now {_short(current)}"
     return f"it was {_short(stored)}, now {_short(current)}"

@@ -1,16 +1,9 @@
 """`train`: a complete training, from a model and images to a folder of results."""
 
-import collections
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import importlib.util
-import json
 import os
-import platform
-import re
-import sys
 import typing
 import warnings
 from collections.abc import Callable
@@ -25,7 +18,7 @@ from keras_resnets.errors import TrainingNote
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
-from keras_resnets.graph import anatomy
+from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.images.files import replaced_note
@@ -36,6 +29,7 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import channel_statistics
 from keras_resnets.training import compatibility
 from keras_resnets.training import devices
+from keras_resnets.training import facts_of_run
 from keras_resnets.training import heads
 from keras_resnets.training import loop
 from keras_resnets.training import state
@@ -45,7 +39,6 @@ from keras_resnets.training.job import Job
 from keras_resnets.training.recipes import get_recipe
 from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.run_folder import without_optimizer
-from keras_resnets.version import __version__
 
 if typing.TYPE_CHECKING:
     from keras_resnets.graph.provenance import Provenance
@@ -53,9 +46,6 @@ if typing.TYPE_CHECKING:
     from keras_resnets.training.loop import Job
     from keras_resnets.training.recipes import Recipe
     from keras_resnets.training.state import Progress
-
-
-_LIBRARIES = ("keras", "numpy", "tensorflow", "jax", "torch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +57,9 @@ class Run:
         history: a dict of figures for each epoch.
         figures: `best_val_accuracy` and `best_epoch` of the kept weights, if images
             were held out; for a recipe that fine-tunes also `kept` and `stages`, see
-            `best_weights.figures`; `test_accuracy` if the data have test images,
-            `test_weights` (the weights tested: `"best"` or `"last"`), `seconds`. With
+            `best_weights.figures`; `test_accuracy` if the data have test images, in
+            float32 as `keras-resnets evaluate` measures it, `test_weights` (the weights
+            tested: `"best"` or `"last"`), `seconds`. With
             several labels per image `mean_average_precision` replaces `accuracy`.
     """
 
@@ -176,6 +167,7 @@ def train(
     if not isinstance(data, Dataset):
         data = open_dataset(data, validation, seed, None, multi_label, fit.channels)
     compatibility.check_classes(model, data)
+    compatibility.check_batch_size(batch_size, data)
     preprocessing = fit if preprocessing else channel_statistics.fitted(fit, data)
     recipe = channel_statistics.without_colours(recipe, preprocessing, data)
     weights = _class_weights(class_weight, sampler, data)
@@ -183,7 +175,9 @@ def train(
     for note in _notes_of(model, data, recipe):
         warnings.warn(note, TrainingNote, stacklevel=2)
     folder = RunFolder(output)
-    facts = _facts(model, data, recipe, batch_size, seed, command)
+    facts = facts_of_run.of(
+        model, data, recipe, preprocessing, axes, batch_size, seed, command
+    )
     facts.update(class_weight=weights, sampler=sampler, trained_head=trained_head)
     first = devices.part()[0] == 0
     with _opened(folder, facts, resume, first) as facts:
@@ -345,67 +339,6 @@ def _notes_of(model: keras.Model, data: Dataset, recipe: "Recipe") -> list[typin
     return [note for note in notes if note]
 
 
-def _facts(
-    model: keras.Model,
-    data: Dataset,
-    recipe: "Recipe",
-    batch_size: int,
-    seed: int,
-    command: str | None,
-) -> dict[str, typing.Any]:
-    """Returns the facts of a run for `run.json`."""
-    policies = collections.Counter(
-        layer.dtype_policy.name for layer in anatomy.all_layers(model)
-    )
-    installed = {name: _version(name) for name in _LIBRARIES}
-    return {
-        "status": "running",
-        "command": command or " ".join(sys.argv),
-        # Keras numbers unnamed models by the models made before in the process.
-        "model": re.sub(r"^(functional|sequential)_\d+$", r"\1", model.name),
-        "network": _digest(model),
-        "parameters": model.count_params(),
-        "classes": [name for _, name in data.classes],
-        "recipe": dataclasses.asdict(recipe),
-        "batch_size": batch_size,
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "train": data.train.count,
-            "validation": data.validation.count if data.validation else 0,
-            "skipped": list(data.train.skipped),
-        },
-        "seed": seed,
-        "precision": policies.most_common(1)[0][0],
-        "backend": keras.backend.backend(),
-        "devices": devices.listed(),
-        "versions": {
-            "keras_resnets": __version__,
-            "python": platform.python_version(),
-            **{name: version for name, version in installed.items() if version},
-        },
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _digest(model: keras.Model) -> str:
-    """Returns a digest of a network that does not depend on the names of its layers."""
-    outline: list[typing.Any] = [
-        (type(layer).__name__, [list(weight.shape) for weight in layer.weights])
-        for layer in model.layers
-    ]
-    frozen = anatomy.Flags(model).frozen
-    if frozen:
-        outline.append(("frozen", frozen))
-    return hashlib.sha256(json.dumps(outline).encode()).hexdigest()[:16]
-
-
 def _provenance(
     model: keras.Model,
     preprocessing: "Preprocessing",
@@ -430,6 +363,17 @@ def _provenance(
     )
 
 
+def _as_loaded(model: keras.Model) -> keras.Model:
+    """Returns `model` in float32, in which `evaluate` loads its weights.
+
+    A network of users' layers that Keras cannot copy stays in its precision.
+    """
+    try:
+        return copies.in_float32(model)
+    except Exception:
+        return model
+
+
 def _figures(
     job: "Job", folder: RunFolder, progress: "Progress"
 ) -> dict[str, typing.Any]:
@@ -442,7 +386,7 @@ def _figures(
         devices.wait_for_all()
         without_optimizer(job.model).load_weights(folder.weights(which))
     if job.data.test is not None:
-        measured = loop.judge(job, job.data.test)
+        measured = loop.judge(job, job.data.test, _as_loaded(job.model))
         key = f"test_{job.measure}"
         figures.update({key: measured[job.measure], "test_weights": which})
     return figures

@@ -76,7 +76,7 @@ def resolve(namespace: argparse.Namespace) -> None:
     model, weights = namespace.model, getattr(namespace, "weights", None)
     takes_files = getattr(namespace, "takes_files", False)
     try:
-        resolved = _network_and_weights(model, weights, takes_files)
+        resolved = network_and_weights(model, weights, takes_files)
     except (OSError, ValueError) as error:
         if isinstance(error, (InvalidArgument, WeightsError)):
             raise
@@ -127,10 +127,19 @@ def is_own(model: str) -> bool:
     return model.lower().endswith(".keras")
 
 
-def _network_and_weights(
-    model: str | None, weights: str | None, takes_files: bool
+def network_and_weights(
+    model: str | None, weights: str | None, takes_files: bool = False
 ) -> tuple[str, str | None]:
-    """Returns (variant or `.keras` file, weights or None)."""
+    """Returns (variant or `.keras` file, weights or None).
+
+    Args:
+        model: MODEL; None if the weights name it.
+        weights: weights file or run folder; None if MODEL contains them.
+        takes_files: whether MODEL may be an exported file.
+
+    Raises:
+        InvalidArgument: neither names a network, or both have weights.
+    """
     if model is not None and _holds_weights(model):
         if weights is not None:
             raise InvalidArgument(f"{model} contains its weights: leave out --weights")

@@ -89,8 +89,10 @@ class Options(network.Network):
                 "keras_resnets.training.train(model, ...) for a model of your own"
             )
         self.training_recipe()
-        if self.teacher and not self.teacher_weights:
-            raise InvalidArgument("--teacher requires --teacher-weights")
+        if self.teacher and self.teacher_and_weights()[1] is None:
+            raise InvalidArgument(
+                "--teacher requires --teacher-weights, unless it is a run folder"
+            )
         super().__post_init__()
 
     def check_free(self) -> None:
@@ -99,6 +101,10 @@ class Options(network.Network):
             from keras_resnets.training import run_folder
 
             run_folder.RunFolder(self.output).check(self.resume)
+
+    def teacher_and_weights(self) -> tuple[str, str | None]:
+        """Returns the variant of the teacher and its weights."""
+        return model_argument.network_and_weights(self.teacher, self.teacher_weights)
 
     def training_recipe(self) -> "Recipe":
         """Returns the `Recipe` with its changes."""
@@ -164,7 +170,9 @@ def add_to(commands: parsing.Commands) -> None:
 def _add_network(group: parsing.Group) -> None:
     group.add_argument("--weights", help=f"initial weights: {network.WEIGHTS}")
     network.add_options(group)
-    group.add_argument("--teacher", metavar="MODEL", help="network to distil from")
+    group.add_argument(
+        "--teacher", metavar="MODEL", help="network to distil from, or its run folder"
+    )
     group.add_argument(
         "--teacher-weights",
         metavar="WEIGHTS",
@@ -351,9 +359,10 @@ def _teacher(asked: Options, classes: int) -> "keras.Model | None":
         return None
     from keras_resnets.models import creation
 
+    name, weights = asked.teacher_and_weights()
     teacher = creation.create_model(
-        asked.teacher,
-        weights=asked.teacher_weights,
+        name,
+        weights=weights,
         classifier_activation=None,
         # The teacher may have been trained on images of another size.
         input_shape=(None, None, 3),
@@ -363,7 +372,7 @@ def _teacher(asked: Options, classes: int) -> "keras.Model | None":
     if teacher_classes != classes:
         raise InvalidArgument(
             f"the teacher must have the {classes} classes of the data; "
-            f"{asked.teacher_weights} has {teacher_classes} classes"
+            f"{weights} has {teacher_classes} classes"
         )
     return teacher
 
@@ -375,8 +384,11 @@ def _announce(
     recipe: "Recipe",
     precision: str,
 ) -> None:
+    from keras_resnets.training import compatibility
+
     held_out = opened.validation.count if opened.validation else 0
     batch_size = asked.batch_size or recipe.batch_size
+    compatibility.check_batch_size(batch_size, opened)
     output.note(
         f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
         f"classes, {precision}\n"
