@@ -75,7 +75,6 @@ class Network:
         from keras_resnets.training import heads
         from keras_resnets.training import loop
         from keras_resnets.training.run_folder import RunFolder
-        from keras_resnets.training.run_folder import without_optimizer
 
         keras.utils.set_random_seed(seed)
         self.model.set_weights(self.weights)
@@ -96,7 +95,7 @@ class Network:
                     found.append(found[-1])
                     continue
                 last = self.model.get_weights()
-                without_optimizer(self.model).load_weights(folder.weights("best"))
+                folder.load_weights("best", self.model)
                 found.append(loop.judge(job, data.test)["accuracy"])
                 self.model.set_weights(last)
         return *found, stage

@@ -1,12 +1,14 @@
 """One rule for images that break when they are decoded: left out, or replaced, and said."""
 
 import json
+import pathlib
 
 import data_sources as sources
 import keras
 import numpy as np
 import pytest
 from hostile_images import spoilt
+from PIL import Image
 from training_helpers import Stopped
 from training_helpers import classifier
 from training_helpers import short
@@ -20,6 +22,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.images import calibration
 from keras_resnets.images import evaluation
 from keras_resnets.images import labels
+from keras_resnets.images import loading
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.data import batches
 from keras_resnets.training.data import open_dataset
@@ -133,6 +136,22 @@ def test_those_that_are_measured_leave_it_out(folder):
     ):
         with pytest.raises(InvalidArgument, match="at most 1 %.*3 of 45"):
             look()
+
+
+def test_files_in_parts_are_tolerated_as_one(tmp_path):
+    """`predict` reads 300 at a time: three broken ones of 1,000 may be in the last 100."""
+    names = [str(tmp_path / f"{n}.png") for n in range(5)]
+    for name in names[:2]:
+        Image.new("RGB", (8, 8)).save(name)
+    for name in names[2:]:
+        pathlib.Path(name).write_bytes(b"x")
+    images, broken = loading.load_images(names, WANTED, 1000, ["a.png"])
+    assert list(images) == names[:2] and broken == names[2:]
+    # All of a part may be broken.
+    assert loading.load_images(names[2:], WANTED, 1000)[1] == names[2:]
+    earlier = [f"{n}.png" for n in range(8)]
+    with pytest.raises(InvalidArgument, match="11 of 1000 in those that were named"):
+        loading.load_images(names, WANTED, 1000, earlier)
 
 
 @pytest.mark.costly

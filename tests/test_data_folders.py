@@ -450,6 +450,29 @@ def test_validation_arrays_of_an_npz(words, tmp_path):
     found = evaluation.open_data(tmp_path / "a.npz", RAW)
     assert found.labels.tolist() == [0, 1, 1, 1]
     assert "no test split: validation is used" in found.notes[0]
+    # Endings may have capitals.
+    (tmp_path / "a.npz").rename(tmp_path / "B.NPZ")
+    assert open_dataset(tmp_path / "B.NPZ").validation.count == 4
+
+
+def test_test_images_without_labels_are_named(tmp_path):
+    pixels, answers = np.zeros((4, 8, 8, 3), "uint8"), np.arange(4) % 2
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=answers, x_test=pixels)
+    with pytest.raises(
+        InvalidArgument, match="x_test and y_test: it has x_train, y_tr"
+    ):
+        open_dataset(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("counts, is_said", [((2, 1), True), ((2, 2), False)])
+def test_classes_without_held_out_images_are_said(counts, is_said, tmp_path):
+    answers = np.repeat([0, 1], counts)
+    pixels = np.zeros((len(answers), 8, 8, 3), "uint8")
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=answers)
+    said = "no held-out image is of class 1: the validation accuracy does not tell how"
+    notes = open_dataset(tmp_path / "a.npz", 0.5).notes
+    assert [said in note for note in notes] == [True] * is_said
+    assert not open_dataset(tmp_path / "a.npz", 0).notes
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def facts(*words, capsys, code=0):
     assert found == code, err
     content = json.loads(out)
     command = content.pop("command")
+    assert isinstance(content.pop("notes"), list)
     assert list(content) == list(options.FACTS[command])
     return content
 

@@ -84,12 +84,39 @@ def test_both_forms_of_csv_say_the_same(tmp_path, form):
             [[1, 0]],
         ),
         ("file,x,y\na.png,True,0.0\n\nb.png,false,1.0\n", ("x", "y"), [[1, 0], [0, 1]]),
+        (
+            ",file,tags\n0,a.png,\"['x', 'y z']\"\n1,b.png,[]\n",
+            ("x", "y z"),
+            [[1, 1], [0, 0]],
+        ),
+        ("file,x,y,\na.png,1,0,\nb.png,0,1,\n", ("x", "y"), [[1, 0], [0, 1]]),
     ],
-    ids=["bar", "bom-semicolon-crlf", "comma", "a-line-a-label", "non-ascii", "words"],
+    ids=(
+        "bar bom-semicolon-crlf comma a-line-a-label non-ascii words pandas end".split()
+    ),
 )
 def test_csv_as_programs_write_it(tmp_path, text, names, labels):
     rows = table(tmp_path, text)
     assert rows.names == names and rows.labels.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    "cells, names, labels, said",
+    [
+        (("x", "y"), (), ("x", "y"), "each line has one label or none: x, y"),
+        (("x y", "x"), (), ("x", "y"), "separated by spaces (labels of several words"),
+        (("x;y", "x"), (), ("x", "y"), "separated by ';': x, y"),
+        (("x y", "z"), ("z", "x y"), ("z", "x y"), "one label or none: x y, z"),
+    ],
+)
+def test_how_labels_are_told_apart_is_said(cells, names, labels, said, tmp_path):
+    """Given names may contain the separator."""
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "file,tags\n" + "".join(f"{n}.png,{x}\n" for n, x in enumerate(cells))
+    )
+    rows = label_tables.read(path, names)
+    assert rows.names == labels and said in rows.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +125,8 @@ def test_csv_as_programs_write_it(tmp_path, text, names, labels):
         ("", "no lines"),
         ("file,x,y\n", "only a header"),
         ("file\na.png\n", "no label column"),
+        ("a.png,x\nb.png,y\n", "must name the columns, such as file,labels; it has"),
+        ("file,\na.png,1\nb.png,0\n", "a column without a name"),
         ("file,x,y\na.png,1,\n", "y in line 2 of"),
         ("file,x,y\na.png,1,2\n", "has '2'"),
         ("file,x,x\na.png,1,0\n", "x twice"),
@@ -110,7 +139,7 @@ def test_csv_as_programs_write_it(tmp_path, text, names, labels):
         ("file,x,y,split\na.png,1,0,often\n", "has 'often'"),
         ("file,x,y\na.png,1,0\n".encode("utf-16"), "not text in UTF-8"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_a_csv_may_not_say(tmp_path, text, said):
     with pytest.raises(InvalidArgument) as error:
@@ -129,8 +158,7 @@ def test_missing_and_unknown_images_are_named(tmp_path):
     # A name without its ending is found too.
     assert data.train.count == 3
     assert any(
-        "1 images that are not in the CSV" in note and "e.png" in note
-        for note in data.notes
+        "1 image is not in the CSV and is ignored: e.png" in note for note in data.notes
     )
 
 

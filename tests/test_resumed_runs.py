@@ -13,6 +13,7 @@ from training_helpers import short
 from training_helpers import write_npz
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images import evaluation
@@ -109,6 +110,17 @@ def test_results_without_a_state_are_not_trained_over(result, tmp_path):
     with pytest.raises(InvalidArgument, match="its last.state.npz is missing; train"):
         resume(tmp_path, FACTS)
     assert (tmp_path / "run" / "run.json").read_text() == before
+
+
+@pytest.mark.parametrize("content, said", [(None, "it is missing"), ("x", "")])
+def test_best_weights_that_are_gone_are_named(content, said, tmp_path):
+    folder = RunFolder(tmp_path)
+    if content:
+        folder.weights("best").write_text(content)
+    with pytest.raises(TrainingError) as caught:
+        folder.load_weights("best", classifier())
+    message = f"best.weights.h5 of this run cannot be read: {said}"
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_batch_that_is_too_large_leaves_no_folder(tmp_path):

@@ -239,7 +239,17 @@ def test_json_of_any_letters_in_ascii(monkeypatch):
             "work", ("label",), as_json=True, be_quiet=False, verbose=False
         ):
             output.keep(label="größe 猫")
-    assert json.loads(raw.getvalue()) == {"command": "work", "label": "größe 猫"}
+    expected = {"command": "work", "label": "größe 猫", "notes": []}
+    assert json.loads(raw.getvalue()) == expected
+
+
+def test_json_has_the_notes(capsys):
+    """Those that `--json` keeps from being printed."""
+    with output.running("work", (), as_json=True, be_quiet=False, verbose=False):
+        output.keep(label=1)
+        output.note("a line about the work")
+        output.note("note: 1 image cannot be read")
+    assert json.loads(capsys.readouterr().out)["notes"] == ["1 image cannot be read"]
 
 
 INTERRUPTED = """

@@ -19,6 +19,7 @@ from training_helpers import without_tensorflow
 from keras_resnets import InvalidArgument
 from keras_resnets.images import evaluation
 from keras_resnets.images import labels
+from keras_resnets.images import loading
 from keras_resnets.images.datasets.seeded import held_out
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import Augmentation
@@ -354,6 +355,28 @@ def test_pictures_of_every_mode_and_turned_by_exif(tmp_path):
         data = batches(split, sources.INPUT, 14, classes=2, augmentation=changes)
         ((pictures, _),) = data
         assert np.isfinite(np.asarray(pictures)).all()
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 8])
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_turned_images_of_every_format_are_those_of_predict(
+    ending, orientation, tmp_path
+):
+    """Pillow gives TIFF files their upright size before it turns them."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / f"turned.{ending}"
+        Image.fromarray(sources.picture(1, (40, 24))).save(
+            path, exif=exif, lossless=True
+        )
+    split = open_dataset(tmp_path, validation=0).train
+    image = split.images.open(split.indices[0])
+    assert (image.height, image.width) == tuple(split.images.sizes([0])[0])
+    assert (image.width > image.height) == (orientation >= 5)
+    shown = loading.load_image(path, sources.INPUT)
+    np.testing.assert_array_equal(sources.INPUT(image), shown)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

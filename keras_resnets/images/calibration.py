@@ -155,7 +155,7 @@ def training_listing(source: str | os.PathLike[str], channels: int) -> typing.An
 def _of_arrays(
     path: pathlib.Path, preprocessing: typing.Any, count: int, seed: int
 ) -> typing.Any:
-    if path.suffix not in (".npz", ".npy") or not os.path.isfile(path):
+    if path.suffix.lower() not in (".npz", ".npy") or not os.path.isfile(path):
         missing = "" if path.exists() else ", which does not exist"
         raise InvalidArgument(
             "calibration data must be an .npz file with x_train, an .npy file of images, "
@@ -173,7 +173,7 @@ def _of_arrays(
 
 def _images_in(path: pathlib.Path) -> np.ndarray:
     """Returns the training images of an .npz file, or all images of an .npy file."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return arrays.read_images(path, "train")
     with decoding(f"{printable(str(path))} must be an .npy file of images"):
         images = arrays.with_channels(channel_files.read_npy(path))

@@ -86,13 +86,18 @@ def _upright(path: str | os.PathLike[str]) -> "Iterator[PIL.Image.Image]":
 
 
 def load_images(
-    paths: typing.Any, preprocessing: typing.Any
+    paths: typing.Any,
+    preprocessing: typing.Any,
+    count: int | None = None,
+    earlier: typing.Sequence[typing.Any] = (),
 ) -> "tuple[dict[typing.Any, np.ndarray], list[typing.Any]]":
     """Reads the image files that somebody names.
 
     Args:
         paths: of the files.
         preprocessing: a `Preprocessing`.
+        count: number of all files, of which `paths` are one part; None if they are all.
+        earlier: the paths of earlier parts that cannot be read.
 
     Returns:
         (images, skipped): float32 arrays of shape (height, width, 3) by path, and the
@@ -110,9 +115,11 @@ def load_images(
             if not os.path.isfile(path):
                 raise
             errors[path] = error
-    if errors and not images:
+    count = count or len(paths)
+    if len(errors) == count:
         raise next(iter(errors.values()))
-    check_broken(tuple(map(str, errors)), len(paths), "those that were named")
+    broken = tuple(map(str, (*earlier, *errors)))
+    check_broken(broken, count, "those that were named")
     return images, list(errors)
 
 

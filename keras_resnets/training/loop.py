@@ -110,7 +110,7 @@ def _take_best(job: Job, folder: RunFolder, progress: Progress, phase: Phase) ->
     begins = phase.index and (progress.epoch, progress.step) == (phase.first, 0)
     if begins and progress.best is not None and progress.kept != progress.epoch:
         devices.wait_for_all()
-        without_optimizer(job.model).load_weights(folder.weights("best"))
+        folder.load_weights("best", job.model)
 
 
 def _prepare(job: Job, phase: Phase) -> keras.Model:

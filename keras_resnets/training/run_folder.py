@@ -10,6 +10,8 @@ import tempfile
 import typing
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import TrainingError
+from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import files
 from keras_resnets.io import plots
@@ -248,6 +250,22 @@ class RunFolder:
         with contextlib.suppress(InvalidArgument), failures_as_training_errors():
             plots.check_library()
             draw(rows, self.path / "curves.png")
+
+    def load_weights(self, name: str, model: "keras.Model") -> None:
+        """Loads the `"best"` or `"last"` weights into `model`.
+
+        Raises:
+            TrainingError: the file is missing or damaged.
+        """
+        path = self.weights(name)
+        try:
+            without_optimizer(model).load_weights(path)
+        except Exception as error:
+            reason = first_line(error) if path.exists() else "it is missing"
+            raise TrainingError(
+                f"{printable(str(path))} of this run cannot be read: {reason}; train again "
+                "with another --output"
+            ) from None
 
     def write_weights(
         self, name: str, model: "keras.Model", provenance: "Provenance"

@@ -38,7 +38,6 @@ from keras_resnets.training.data import open_dataset
 from keras_resnets.training.job import Job
 from keras_resnets.training.recipes import get_recipe
 from keras_resnets.training.run_folder import RunFolder
-from keras_resnets.training.run_folder import without_optimizer
 
 if typing.TYPE_CHECKING:
     from keras_resnets.graph.provenance import Provenance
@@ -384,7 +383,7 @@ def _figures(
         figures.update(best_weights.figures(job.recipe, progress, job.measure))
         which = "best"
         devices.wait_for_all()
-        without_optimizer(job.model).load_weights(folder.weights(which))
+        folder.load_weights(which, job.model)
     if job.data.test is not None:
         measured = loop.judge(job, job.data.test, _as_loaded(job.model))
         key = f"test_{job.measure}"

@@ -28,7 +28,7 @@ def is_data_set(word: str) -> bool:
     from keras_resnets.images.datasets import named
 
     path = pathlib.Path(word)
-    return named.is_named(word) or path.suffix == ".npz" or _holds_several(path)
+    return named.is_named(word) or path.suffix.lower() == ".npz" or _holds_several(path)
 
 
 def _holds_several(path: pathlib.Path) -> bool:

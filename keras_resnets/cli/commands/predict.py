@@ -189,9 +189,13 @@ def _predict(asked: Prediction) -> None:
         ]
         threshold = _thresholds(asked, model)
         output.keep(model=model.name, images=[])
+        broken: list[str] = []
         for start in range(0, len(paths), _AT_A_TIME):
             chosen = paths[start : start + _AT_A_TIME]
-            loaded, skipped = loading.load_images(chosen, model.preprocessing)
+            loaded, skipped = loading.load_images(
+                chosen, model.preprocessing, len(paths), broken
+            )
+            broken += skipped
             if skipped:
                 network.say_notes([image_files.skipped_note(tuple(skipped))])
             _show(model, loaded.items(), threshold)

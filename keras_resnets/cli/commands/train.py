@@ -384,18 +384,16 @@ def _announce(
     recipe: "Recipe",
     precision: str,
 ) -> None:
-    from keras_resnets.training import compatibility
-
     held_out = opened.validation.count if opened.validation else 0
     batch_size = asked.batch_size or recipe.batch_size
-    compatibility.check_batch_size(batch_size, opened)
+    steps = opened.train.count // batch_size
+    # Without a step the training is refused.
+    length = f"\n{asked.recipe}: {_length(recipe)} of {steps} steps of {batch_size}"
     output.note(
         f"{model.name}: {model.count_params():,} parameters, {len(opened.classes)} "
         f"classes, {precision}\n"
         f"{opened.name}: {opened.train.count:,} images to train on, {held_out:,} held "
-        f"out\n"
-        f"{asked.recipe}: {_length(recipe)} of "
-        f"{opened.train.count // batch_size} steps of {batch_size}"
+        f"out{length * bool(steps)}"
     )
     skipped = opened.skipped
     network.say_notes([*opened.notes, *([skipped_note(skipped)] if skipped else [])])

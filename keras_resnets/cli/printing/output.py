@@ -19,6 +19,8 @@ from keras_resnets.system import quiet
 
 # Maximum number of characters in a line; a passport may contain 20,000 class names.
 _LONGEST = 100_000
+# The notes that warn of something begin so; others describe the work.
+_NOTE = "note: "
 
 
 @dataclasses.dataclass
@@ -132,9 +134,11 @@ def as_text(command: str, names: tuple[str, ...]) -> str:
 
     Args:
         command: name of the command, the first entry.
-        names: keys of the object, see `running`.
+        names: keys of the object, see `running`; `notes` is added to them.
     """
     facts = {"command": command, **dict.fromkeys(names), **_now.facts}
+    told = [line for line in _now.notes if line.startswith(_NOTE)]
+    facts["notes"] = [line.removeprefix(_NOTE) for line in told]
     return json.dumps(_plain(facts), indent=1, ensure_ascii=False, allow_nan=False)
 
 

@@ -138,6 +138,8 @@ def _read(
             names = (names_by_part.get(part) or whole_part or _usual(part))[:count]
             file.expected = " and ".join(names)
             if not set(names) <= set(file.names):
+                # The message is about no array that was read.
+                file.reading = ""
                 raise InvalidArgument(f"it has {some(file.names, 12) or 'none'}")
             arrays[part] = (names, [file.read(name) for name in names])
         return arrays

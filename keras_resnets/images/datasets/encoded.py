@@ -218,14 +218,16 @@ def _size(
         with decoding("it"), opened(path, start, length) as stream:
             with open_image(stream) as it:
                 width, height = it.size
-                turned = it.getexif().get(_ORIENTATION) in _TURNED
+                if it.getexif().get(_ORIENTATION) in _TURNED:
+                    width, height = height, width
                 jpeg = it.format in ("JPEG", "MPO")
                 if jpeg and not ends(stream.raw.file, start, length):
                     return (0, 0), "it breaks off"
                 if thorough or not jpeg:
                     with _TURNS.take(limits.cost(it)):
-                        as_rgb(upright(it))
-            return ((width, height) if turned else (height, width)), ""
+                        # Pillow gives turned TIFF files their upright size already.
+                        width, height = as_rgb(upright(it)).size
+            return (height, width), ""
     except InvalidArgument as error:
         return (0, 0), str(error).removeprefix("it: ")
 

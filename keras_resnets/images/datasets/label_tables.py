@@ -16,10 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import counted
 from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
+from keras_resnets.images import files as image_files
 from keras_resnets.images.folders import part_called
 from keras_resnets.io.untrusted import read_text
 
@@ -89,6 +91,11 @@ def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
     rest = [n for n in range(len(head)) if n not in (files, split, held)]
     if not rest:
         raise InvalidArgument(f"{where} must be {FORM}; it has no label column")
+    if pathlib.Path(head[files]).suffix.lower() in image_files.suffixes():
+        raise InvalidArgument(
+            f"the first line of {where} must name the columns, such as file,labels; it has "
+            f"the image {printable(head[files], 60)!r}"
+        )
     texts = [n for n in rest if plain[n] in _LABELS]
     is_binary = [
         all(row[n].casefold() in (*_YES, *_NO, "") for _, row in lines) for n in rest
@@ -132,7 +139,7 @@ def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InvalidArgument(
             f"{where} must be {FORM}; it has {'only a header' if rows else 'no lines'}"
         )
-    (_, head), *lines = rows
+    (_, head), *lines = _without_nameless(rows)
     twice = sorted({cell for cell in head if head.count(cell) > 1})
     if twice or "" in head:
         what = f"{some(twice)} twice" if any(twice) else "a column without a name"
@@ -146,6 +153,27 @@ def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
                 "quotes around a cell that contains the separator"
             )
     return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _without_nameless(
+    rows: list[tuple[int, list[str]]],
+) -> list[tuple[int, list[str]]]:
+    """Returns rows without columns that have no name because they hold nothing.
+
+    These are columns of empty cells, and the first one if it numbers the rows, as pandas
+    writes its index.
+    """
+
+    def holds_nothing(place: int) -> bool:
+        cells = [row[place] for _, row in rows[1:] if place < len(row)]
+        is_index = place == 0 and all(cell.isdecimal() for cell in cells)
+        return not rows[0][1][place] and (is_index or not any(cells))
+
+    out = {place for place in range(len(rows[0][1])) if holds_nothing(place)}
+    return [
+        (number, [cell for place, cell in enumerate(row) if place not in out])
+        for number, row in rows
+    ]
 
 
 def _columns(
@@ -187,18 +215,7 @@ def _separated(
     lines: list[tuple[int, list[str]]], place: int, where: str, names: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
     """Returns (names, labels, notes) of a file with a single column of labels."""
-    cells = [row[place] for _, row in lines]
-    mark = next(
-        (
-            separator
-            for separator in _SEPARATORS
-            if any(separator in cell for cell in cells)
-        ),
-        None,
-    )
-    cell_labels = [
-        [word.strip() for word in cell.split(mark) if word.strip()] for cell in cells
-    ]
+    cell_labels, how = _split([row[place] for _, row in lines], names)
     own = sorted({word for words in cell_labels for word in words})
     if names:
         expected = set(map(_key, names))
@@ -208,9 +225,34 @@ def _separated(
     for index, words in enumerate(cell_labels):
         for word in words:
             labels[index, order[_key(word)]] = 1
-    said = f"{mark!r}" if mark else "spaces"
-    note = f"{where}: labels are separated by {said}: {some(own, longest=60)}"
+    note = f"{where}: {how}: {some(own, longest=60)}"
     return tuple(names or own), labels, (note,)
+
+
+def _split(cells: list[str], names: Sequence[str] = ()) -> tuple[list[list[str]], str]:
+    """Returns (labels of each cell, a phrase that says how they are told apart)."""
+    filled = [cell for cell in cells if cell]
+    if filled and all(cell[0] + cell[-1] == "[]" for cell in filled):
+        # A column of lists, as pandas writes it.
+        words = [cell[1:-1].split(",") for cell in cells]
+        return [_stripped(row, " '\"") for row in words], "cells are lists of labels"
+    mark = next((mark for mark in _SEPARATORS if any(mark in x for x in cells)), None)
+    known = set(map(_key, names))
+    is_single = all(_key(cell) in known for cell in filled)
+    if is_single or (mark is None and all(len(x.split()) == 1 for x in filled)):
+        return [
+            [cell] if cell else [] for cell in cells
+        ], "each line has one label or none"
+    how = "labels are separated by " + (
+        repr(mark)
+        if mark
+        else "spaces (labels of several words: --labels, or | between labels)"
+    )
+    return [_stripped(cell.split(mark), None) for cell in cells], how
+
+
+def _stripped(words: list[str], marks: str | None) -> list[str]:
+    return [word.strip(marks) for word in words if word.strip(marks)]
 
 
 def _key(name: str) -> str:
@@ -296,7 +338,8 @@ def _once(rows: Rows, where: str, may_join: bool) -> Rows:
     if len(first) < len(rows.files):
         more = len(rows.files) - len(first)
         done = "their labels are combined" if may_join else "each is used once"
-        notes = (*notes, f"{where}: {more:,} lines repeat an image: {done}")
+        lines = counted(more, "line")
+        notes = (*notes, f"{where}: {lines} with an image of an earlier line: {done}")
     return dataclasses.replace(
         rows,
         files=[rows.files[index] for index in first],

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images.datasets import label_tables
@@ -90,8 +91,9 @@ def list_tables(
     unlisted = finder.unlisted()
     if unlisted:
         first = next(iter(listings))
+        are = "is" if len(unlisted) == 1 else "are"
         note = (
-            f"{len(unlisted):,} images that are not in the CSV are ignored: "
+            f"{counted(len(unlisted), 'image')} {are} not in the CSV and {are} ignored: "
             f"{some(unlisted)}"
         )
         notes = (*listings[first].notes, note)

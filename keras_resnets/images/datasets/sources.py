@@ -33,7 +33,7 @@ from keras_resnets.images.datasets.split import Dataset
 from keras_resnets.images.datasets.split import check_channels
 from keras_resnets.images.datasets.split import check_classes
 from keras_resnets.images.datasets.split import check_labels
-from keras_resnets.images.datasets.split import notes_of_columns
+from keras_resnets.images.datasets.split import notes_of_labels
 from keras_resnets.images.labels import class_names
 from keras_resnets.images.multi_label import strata
 
@@ -212,7 +212,7 @@ def _find(
         if len(opened.names or ()) < 2 and classes is None:
             _check_table(path)
         return opened
-    if path.suffix == ".npz" and os.path.isfile(path):
+    if path.suffix.lower() == ".npz" and os.path.isfile(path):
         return _npz(path, part, channels=channels)
     raise InvalidArgument(_unknown(name))
 
@@ -232,7 +232,7 @@ def _multi_label(
     path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
 ) -> Opened:
     """Opens a source whose images have any number of labels."""
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix.lower() == ".npz" and path.is_file():
         return _npz(path, part, multi_label=True)
     tables = labelled_files.tables_of(path)
     if not tables:
@@ -280,7 +280,7 @@ def _unknown(source: str) -> str:
         )
     near = nearest(source[:100], named.KERAS, count=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    if pathlib.Path(source).suffix and not os.path.exists(source):
+    if (pathlib.Path(source).suffix or not near) and not os.path.exists(source):
         hint = ", which does not exist"
     return (
         "data must be an .npz file, a folder with one sub-folder per class, a folder of "
@@ -438,7 +438,7 @@ def _finish(
             "--validation 0 (validation=0)"
         )
     notes = [line for listing in listings.values() for line in listing.notes]
-    notes += notes_of_columns(train.labels, names)
+    notes += notes_of_labels(train.labels, held, names)
     return Dataset(
         name=opened.name,
         classes=names,

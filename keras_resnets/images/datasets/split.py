@@ -274,10 +274,8 @@ def _check_columns(labels: np.ndarray, name: str) -> None:
         )
 
 
-def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[str]:
+def _notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[str]:
     """Returns notes on labels that all training images have, or none has."""
-    if labels.ndim == 1:
-        return []
     notes = []
     for value, who in ((0, "no image"), (1, "every image")):
         same = np.flatnonzero((labels == value).all(axis=0)).tolist()
@@ -288,6 +286,30 @@ def notes_of_columns(labels: np.ndarray, names: tuple[typing.Any, ...]) -> list[
                 "learn to predict it"
             )
     return notes
+
+
+def notes_of_labels(
+    labels: np.ndarray, held: Split | None, names: tuple[typing.Any, ...]
+) -> list[str]:
+    """Returns notes on labels that cannot be learnt, or whose accuracy is not measured.
+
+    Args:
+        labels: labels of the training images.
+        held: the held-out images; None for none.
+        names: (id, name) of each class.
+    """
+    if labels.ndim == 2:
+        return _notes_of_columns(labels, names)
+    if held is None:
+        return []
+    missing = np.setdiff1d(labels, held.labels).tolist()
+    if not missing:
+        return []
+    classes = some([names[index][1] for index in missing], longest=60)
+    return [
+        f"no held-out image is of {classes}: the validation accuracy does not tell how "
+        f"well {'it is' if len(missing) == 1 else 'they are'} recognized"
+    ]
 
 
 __getattr__ = renamed.attributes_of(__name__, {"ArrayPictures": "ArrayImages"})
