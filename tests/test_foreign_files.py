@@ -19,7 +19,7 @@ from keras_resnets.weights.assign import NewHead
 def built(path, **options):
     """(our network with the weights in `path`, the notes of its loading)."""
     ours = ("resnet18", catalogue.OURS)
-    if path.parent.name == "transformers":
+    if "transformers" in path.relative_to(path.parents[1]).as_posix():
         ours = ("resnet50", catalogue.OURS_50)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)

@@ -54,7 +54,9 @@ def test_a_misfit_is_listed_before_poolings_are_compared(written):
 
 def test_names_of_torchvision_in_a_network_with_an_early_stride(written):
     path = written("resnet50")
-    with pytest.warns(UserWarning, match="stride in the 3x3; resnet50v1 has it in the"):
+    with pytest.warns(
+        UserWarning, match="torchvision's.* stride in the 3x3 by default; resnet50v1"
+    ):
         keras_resnets.create_model("resnet50v1", weights=path, **SMALL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -99,7 +101,7 @@ def test_files_of_keras_applications_have_an_early_stride(tmp_path):
 )
 def test_networks_of_timm_with_filters_before_strides(name, tmp_path):
     source = types.SimpleNamespace(
-        path=tmp_path / "model.safetensors", preprocessing=None
+        path=tmp_path / "model.safetensors", preprocessing=None, axes={}
     )
     place = tmp_path / "config.json"
     place.write_text(json.dumps({"architecture": "resnet50d"}))

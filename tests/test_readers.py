@@ -163,7 +163,7 @@ def tarred():
     [
         (LFS.encode(), "pointer of Git LFS, .* git lfs pull"),
         (b"\n<!doctype html><html>", "a web page"),
-        (INDEX.encode(), "it is JSON, an index"),
+        (INDEX.encode(), "it is JSON, as of a configuration: .*, or the folder"),
         (gzip.compress(b"weights"), "compressed by gzip: unpack it"),
         (tarred(), "a tar archive: unpack it"),
         (b"\x1c\0\0\0TFL3" + bytes(24), "exported TFLite file: pass the weights"),

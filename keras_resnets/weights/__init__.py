@@ -3,8 +3,9 @@
 None (random values); a dataset (`"imagenet"`, `"cifar10"`) or a tag (`"a1_in1k"`) of the
 public checkpoints in `records`, which are downloaded; or a file, recognized by its content
 and not by its name: one that this package wrote (`.weights.h5`, `.keras`, `.h5`,
-`.safetensors`), or a checkpoint of torchvision, timm, `keras.applications`, KerasHub (the
-folder of a preset too), fyu/drn, akamaster, MLPerf Tiny or darknet. Loading is strict:
+`.safetensors`), or a checkpoint of torchvision, timm, transformers (the folder of a hub
+too), `keras.applications`, KerasHub (the folder of a preset too), fyu/drn, akamaster,
+MLPerf Tiny or darknet. Loading is strict:
 every variable is set and every stored value used, or a `WeightsError` says what does not
 fit. Values are matched by the names of their layers; a `.keras` file also records how the
 layers are connected, and that is compared.
@@ -62,7 +63,7 @@ def open_source(
             f"{type(weights).__name__}{f': {idiom}' if idiom else ''}"
         )
     path = pathlib.Path(weights)
-    if path.is_file() or (path.is_dir() and _is_preset(path)):
+    if path.is_file() or (path.is_dir() and _holds_weights(path)):
         source = _open_file(path)
         sidecars.apply(source)
         return source
@@ -95,16 +96,22 @@ def _open_record(name: str, variant: str) -> typing.Any:
 
 
 def _refuse_folder(path: pathlib.Path) -> None:
+    """Raises for a folder, and for the name that a TensorFlow checkpoint begins with."""
+    from keras_resnets.weights.readers import other_files
+
+    reason = other_files.reason_of_folder(path)
+    if reason:
+        raise WeightsError(f"weights: {str(path)!r}: {reason}")
     if path.is_dir():
         inside = sorted(entry.name for entry in path.iterdir() if entry.is_file())
         hint = f" in it ({some(inside)})" if inside else ""
         raise WeightsError(f"weights: {str(path)!r} is a folder; give a file{hint}")
 
 
-def _is_preset(path: pathlib.Path) -> bool:
+def _holds_weights(path: pathlib.Path) -> bool:
     from keras_resnets.weights import readers
 
-    return readers.is_preset(path)
+    return readers.is_folder_of_weights(path)
 
 
 def _open_file(path: pathlib.Path) -> "FileSource":

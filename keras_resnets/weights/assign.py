@@ -74,7 +74,8 @@ def assign(
     front = [layer for layer in in_front(model) if layer.name in values]
     taken = [layer for layer in (*front, *layers) if layer not in new_heads]
     pairs, missing, misshapen = _pairs(taken, values)
-    _refuse(model, source, missing, unused, misshapen)
+    hint = _hint(layers[0], values, missing)
+    _refuse(model, source, missing, unused, misshapen, hint)
     if check is not None:
         check()
     for variable, value in pairs:
@@ -170,7 +171,32 @@ def _fit_channels(
     values[layer.name]["kernel"] = fitted.astype("float32")
     how = "summed into 1" if channels == 1 else f"repeated and scaled to {channels}"
     what = "channels" if theirs > 1 else "channel"
-    return f"the {theirs} input {what} of its first convolution were {how}"
+    was = "were" if theirs > 1 else "was"
+    return f"the {theirs} input {what} of its first convolution {was} {how}"
+
+
+def _hint(
+    stem: keras.layers.Layer,
+    values: dict[str, dict[str, np.ndarray]],
+    missing: list[str],
+) -> str:
+    """What to do with values that do not fit; "" where nothing is known."""
+    kernel = values[stem.name].get("kernel")
+    if kernel is not None and kernel.ndim == 4:
+        theirs, ours = kernel.shape[2], stem.kernel.shape[2]
+        if theirs != ours and kernel.shape[:2] == tuple(stem.kernel.shape[:2]):
+            return (
+                f"; its images have {theirs} channels: pass input_shape=(height, width, "
+                f"{theirs}), or --channels {theirs}"
+            )
+    if missing and all(
+        name.endswith(("/moving_mean", "/moving_variance")) for name in missing
+    ):
+        return (
+            "; the statistics of its BN layers are missing: save model.state_dict(), "
+            "which has them, instead of the parameters"
+        )
+    return ""
 
 
 def _refuse(
@@ -179,6 +205,7 @@ def _refuse(
     missing: list[typing.Any],
     unused: list[str],
     misshapen: list[typing.Any],
+    hint: str,
 ) -> None:
     wrong = []
     for what, names in (
@@ -189,4 +216,6 @@ def _refuse(
         if names:
             wrong.append(f"{len(names)} {what} ({some(names)})")
     if wrong:
-        raise WeightsError(f"{source} does not fit {model.name}: {'; '.join(wrong)}")
+        raise WeightsError(
+            f"{source} does not fit {model.name}: {'; '.join(wrong)}{hint}"
+        )

@@ -17,6 +17,7 @@ from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.weights import layer_numbers
 from keras_resnets.weights import layouts
+from keras_resnets.weights import torch_forms
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,8 @@ _CONTRASTIVE = re.compile(
 _CONTAINERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "")
 # In one dict of tensors; each is looked for among all its names.
 _MOST_NETWORKS = 50
+# Buffers of a module in front, which `Preprocessing` has to do.
+_NORMALIZED = ": images must be normalized by them"
 # First part of the names of last layers.
 _HEADS = re.compile(
     r"(last_)?(fc|linear|head|heads|classifier|predictions|predictions_conv|dense|"
@@ -73,11 +76,14 @@ def find(checkpoint: "Checkpoint") -> Network:
         WeightsError: names of no layout, several networks without a preferred one, or
             a tensor that cannot be read.
     """
-    groups: dict[str, typing.Any] = {}
+    stored: dict[str, typing.Any] = {}
     for name in checkpoint:
         container, inner = checkpoint.containers[name]
         if not inner.endswith("num_batches_tracked"):
-            groups.setdefault(container, {})[module_and_field(inner)] = name
+            stored.setdefault(container, {})[module_and_field(inner)] = name
+    groups = {
+        container: torch_forms.named(names) for container, names in stored.items()
+    }
     places = [
         _Place(container, prefix, layout)
         for container, names in groups.items()
@@ -90,13 +96,15 @@ def find(checkpoint: "Checkpoint") -> Network:
     names = groups[place.container]
     rivals = [p.prefix for p in places if p.container == place.container]
     inside, outside = {}, {}
-    for (module, field), name in names.items():
+    for (module, field), parts in names.items():
         owner = max((p for p in rivals if module.startswith(p)), key=len, default=None)
         if owner == place.prefix:
-            inside[module.removeprefix(owner), field] = checkpoint[name]
-        elif owner is None and checkpoint[name].ndim:
+            array = torch_forms.value(checkpoint, parts)
+            inside[module.removeprefix(owner), field] = array
+        elif owner is None and (array := torch_forms.value(checkpoint, parts)).ndim:
             # Counters, such as that of torch's AveragedModel, are not weights.
-            outside[module, field] = checkpoint[name]
+            outside[module, field] = array
+    torch_forms.check(inside)
     return _network(place, inside, outside, places)
 
 
@@ -188,6 +196,8 @@ def _network(
         remarks.append(
             f"{counted(len(names), 'tensor')} outside {place} "
             f"{'is' if len(names) == 1 else 'are'} ignored ({some(names)})"
+            + _NORMALIZED
+            * any(field in ("mean", "std") for _, field in outside)
         )
     classes = None
     if head is not None:
@@ -212,7 +222,8 @@ def _classifier(
         return heads, None
     if not heads:
         heads = _heads_outside(outside, torch)
-        inside.update({key: outside.pop(key) for key in list(outside) if heads})
+        taken = [key for key in outside if key[0] in heads]
+        inside.update({key: outside.pop(key) for key in taken})
     linear = len(heads) == 1 and _is_linear(inside, heads[0], torch)
     return heads, heads[0] if linear else None
 
@@ -235,12 +246,14 @@ def _heads(
 def _heads_outside(
     tensors: "dict[tuple[str, str], np.ndarray]", torch: bool
 ) -> list[str]:
-    """A classifier beside its network, if it is the only module there."""
+    """A classifier beside its network, if it is the only one there.
+
+    Weights of a loss and constants of a normalization may be beside it.
+    """
     modules = list(dict.fromkeys(module for module, _ in tensors))
-    if len(modules) != 1 or not _is_linear(tensors, modules[0], torch):
-        return []
-    words = modules[0].split(".")
-    return modules if not torch or any(map(_HEADS.fullmatch, words)) else []
+    if torch:
+        modules = [m for m in modules if any(map(_HEADS.fullmatch, m.split(".")))]
+    return modules if len(modules) == 1 and _is_linear(tensors, *modules, torch) else []
 
 
 def _is_linear(

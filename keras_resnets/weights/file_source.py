@@ -74,7 +74,8 @@ class FileSource(Source):
         """Raises if tensors that fit are those of a network that computes otherwise."""
         with damage_reported(self.path):
             if layout.name != layouts.NATIVE.name:
-                return self._say(lookalikes.check(model, layout, self._kinds))
+                remarks = lookalikes.check(model, layout, self._kinds)
+                return self._say([] if "downsample_in" in self.axes else remarks)
             config = parsed(self._config, CONFIG) if self._config else None
             topology.check(model, self._kinds, config)
 
@@ -87,6 +88,7 @@ class FileSource(Source):
         if self.layout is None:
             return numbered_values(model, network.tensors)
         self._check_padding(model, self.layout)
+        lookalikes.check_stem(model, self.layout)
         self._say(self._scalings(model))
         return named_values(model, network.tensors, self.layout)
 

@@ -39,16 +39,39 @@ def check(
         _check_pooling(model, "average_pooling2d" in kinds.values())
         return []
     match = _PROJECTION.search(layout.names.get("shortcut_conv", ""))
-    if not match:
+    if match:
+        _check_pooling(model, match[1] == "1")
+    elif layout.name != layouts.TRANSFORMERS.name:
         return []
-    _check_pooling(model, match[1] == "1")
     if _has_early_stride(model):
         return [
-            "its names are torchvision's, whose bottlenecks have their stride in the 3x3; "
+            f"its names are {layout.name}'s, whose bottlenecks have their stride in the "
+            "3x3 by default; "
             f"{model.name} has it in the first 1x1, as weights from Caffe need it; for "
             "others pass downsample_in='3x3'"
         ]
     return []
+
+
+def check_stem(model: "keras.Model", layout: layouts.Layout) -> None:
+    """Raises for files of `keras.applications` V2 in networks of other stems.
+
+    Args:
+        model: a network of this package.
+        layout: of the file's names.
+
+    Raises:
+        WeightsError: the network's first convolution has no bias, the file's has one.
+    """
+    from keras_resnets.weights.values import STEM
+
+    stem = next((la for la in model.layers if STEM.search(la.name)), None)
+    if layout.name == layouts.KERAS_V2.name and stem is not None and not stem.use_bias:
+        raise WeightsError(
+            "its names are those of ResNet50V2, 101V2 and 152V2 of keras.applications; "
+            f"build resnet50v2_keras, resnet101v2_keras or resnet152v2_keras instead of "
+            f"{model.name}"
+        )
 
 
 def _check_pooling(model: "keras.Model", pooled: bool) -> None:

@@ -1,7 +1,8 @@
-"""Reads the files beside the weights: a passport, timm's `config.json`.
+"""Reads the files beside the weights: a passport, the hub's `config.json`.
 
 `keras-resnets export keras` writes a passport beside its file; timm's `save_for_hf` and
-`push_to_hub` write `config.json` beside `model.safetensors` and `pytorch_model.bin`.
+transformers' `save_pretrained` write `config.json` beside `model.safetensors` and
+`pytorch_model.bin`.
 """
 
 import hashlib
@@ -10,14 +11,11 @@ import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import first_line
-from keras_resnets.weights import lookalikes
+from keras_resnets.weights import hub_config
 from keras_resnets.weights import metadata
 
 if typing.TYPE_CHECKING:
     from keras_resnets.weights.file_source import FileSource
-
-
-_TIMM = ("model.safetensors", "pytorch_model.bin")
 
 
 def apply(source: "FileSource") -> None:
@@ -28,19 +26,20 @@ def apply(source: "FileSource") -> None:
     """
     if source.preprocessing is not None:
         return
+    from keras_resnets.weights.readers import HUB_FILES
+
     path = source.path
     place = _passport_of(path)
-    facts = _passport(path, place)
-    if facts is None and path.name in _TIMM:
-        place = path.with_name("config.json")
-        facts = _timm(place)
+    facts = None if path.is_dir() else _passport(path, place)
+    if facts is None and (path.is_dir() or path.name in HUB_FILES):
+        place, *facts = _hub(source)
     if facts is None:
         return
     from keras_resnets.images.preprocessing import Preprocessing
 
     arguments, labels = facts
     try:
-        preprocessing = Preprocessing(**arguments)
+        preprocessing = None if arguments is None else Preprocessing(**arguments)
         labels = metadata.checked_labels(labels)
     except (TypeError, ValueError) as error:
         raise WeightsError(
@@ -85,18 +84,18 @@ def _passport(path: pathlib.Path, place: pathlib.Path) -> typing.Any:
     return content["preprocessing"], content.get("labels")
 
 
-def _timm(place: pathlib.Path) -> typing.Any:
-    """(arguments of `Preprocessing`, labels) in timm's configuration, or None."""
+def _hub(source: "FileSource") -> typing.Any:
+    """(file, arguments of `Preprocessing` or None, labels or None) of the hub's files.
+
+    Sets the axes of `source` that they tell.
+    """
+    folder = source.path if source.path.is_dir() else source.path.parent
+    place = folder / "config.json"
     content = _read(place) or {}
-    lookalikes.check_name(content.get("architecture"), place)
-    config = content.get("pretrained_cfg")
-    if not isinstance(config, dict) or "mean" not in config:
-        return None
-    arguments = {"mode": "torch", "mean": config["mean"], "std": config.get("std")}
-    size = config.get("input_size", (3, 224, 224))
-    arguments["size"] = size[-2:] if isinstance(size, (list, tuple)) else size
-    for theirs, ours in (("crop_pct", "crop_fraction"), ("interpolation",) * 2):
-        if config.get(theirs) is not None:
-            arguments[ours] = config[theirs]
-    labels = content.get("label_names") or config.get("label_names")
-    return arguments, labels if isinstance(labels, list) else None
+    if content.get("model_type") == "resnet":
+        processor = _read(folder / "preprocessor_config.json") or {}
+        facts = hub_config.of_transformers(content, processor, place)
+    else:
+        facts = hub_config.of_timm(content, place)
+    source.axes = {**source.axes, **facts.axes}
+    return place, facts.preprocessing, facts.labels

@@ -242,9 +242,14 @@ def _fold(
         elif "bias" in layer_values and "bias" not in _fields(layer):
             bias = layer_values.pop("bias")
             norm = _norm_behind(layer)
-            if norm is None or "moving_mean" not in values[norm.name]:
+            if norm is None:
                 raise WeightsError(
                     f"the bias of {layer.name} has no BN behind it that could take it up"
+                )
+            if "moving_mean" not in values[norm.name]:
+                raise WeightsError(
+                    f"it has a bias of {layer.name} and no values of {norm.name}: its BN "
+                    "is folded into its convolutions; save the network before that"
                 )
             behind = values[norm.name]
             if not _fits(bias, norm):

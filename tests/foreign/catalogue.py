@@ -24,6 +24,11 @@ FILES = {
     "timm_train/last.pth.tar": r"state_dict_ema is used",
     "hub_mixin/model.safetensors": "",
     "transformers/model.safetensors": "",
+    "transformers_early": "",
+    "transformers_early/model.safetensors": "",
+    "transformers_parts": "",
+    "pruned.pth": "",
+    "loss.ckpt": r"1 tensor outside state_dict.backbone is ignored \(criterion.weight\)",
     "lightning.ckpt": "",
     "ddp.pth.tar": "",
     "data_parallel.pt": "",
@@ -42,6 +47,7 @@ FILES = {
 # File without a linear classifier -> words of the note.
 HEADLESS = {
     "features.safetensors": "",
+    "children.pth": "",
     "mlp_head.pth": r"head \(fc.0, fc.2\) is not a linear classifier",
     "moco.pth.tar": r"module.encoder_q is used",
     "dino.pth": r"teacher.backbone is used",
@@ -58,9 +64,11 @@ REFUSED = {
     "float8.safetensors": "conv1.weight contains F8_E4M3",
     "float8.pth": "conv1.weight contains float8_e4m3fn",
     "int8.safetensors": "conv1.weight contains int8",
+    "spectral.pth": "remove_parametrizations",
+    "weight_norm.pth": r"fc.weight_g: .*remove_weight_norm",
     "two.pth": r"2 networks \(a, b\)",
-    "whole_model.pth": "which is not a tensor",
-    "script.pt": r"a program of TorchScript \(torch.jit.save\); weights are read, as",
+    "whole_model.pth": r"not a tensor: refused; .* write torch.save\(model.state_dict",
+    "script.pt": r"a program of TorchScript \(torch.jit.save\): write torch.save",
 }
 # Folder that KerasHub writes -> its network; `ours` is our name of it.
 PRESET_FILTERS = (64, 8, 12, 16)

@@ -26,6 +26,11 @@ def write(folder):
         state[key] = change(state[key])
         save = torch.save if name.endswith(".pth") else safetensors.torch.save_file
         save(state, folder / name)
+    normed, spectral = network(), network()
+    torch.nn.utils.weight_norm(normed.fc)
+    torch.save(normed.state_dict(), folder / "weight_norm.pth")
+    torch.nn.utils.parametrizations.spectral_norm(spectral.layer1[0].conv1)
+    torch.save(spectral.state_dict(), folder / "spectral.pth")
     pair = {"a": network(), "b": network("other.")}
     torch.save(torch.nn.ModuleDict(pair).state_dict(), folder / "two.pth")
     torch.save(network(), folder / "whole_model.pth")

@@ -108,7 +108,28 @@ def hugging_face(folder):
     config = transformers.ResNetConfig(**catalogue.HUGGING_FACE)
     model = filled(transformers.ResNetForImageClassification(config))
     model.save_pretrained(folder / "transformers")
-    return {"transformers/model.safetensors": Logits(model)}
+    model.save_pretrained(folder / "transformers_parts", max_shard_size="60KB")
+    config.downsample_in_bottleneck = True
+    early = filled(transformers.ResNetForImageClassification(config))
+    early.save_pretrained(folder / "transformers_early")
+    return {
+        "transformers/model.safetensors": Logits(model),
+        "transformers_parts": Logits(model),
+        **dict.fromkeys(
+            ("transformers_early", "transformers_early/model.safetensors"),
+            Logits(early),
+        ),
+    }
+
+
+def pruned(folder):
+    """As `torch.nn.utils.prune` leaves a network that is still to be trained."""
+    model = network()
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            torch.nn.utils.prune.l1_unstructured(module, "weight", 0.5)
+    torch.save(model.state_dict(), folder / "pruned.pth")
+    return {"pruned.pth": model}
 
 
 class LightningNet(pytorch_lightning.LightningModule):
@@ -222,7 +243,10 @@ def heads(folder):
     torch.save(dropped.state_dict(), folder / "dropout_head.pth")
     torch.save(bare.state_dict(), folder / "no_bias.pth")
     safetensors.torch.save_file(beside.state_dict(), folder / "beside.safetensors")
+    state = {**beside.state_dict(), "criterion.weight": torch.ones(6)}
+    torch.save({"state_dict": state}, folder / "loss.ckpt")
     return {
+        "loss.ckpt": beside,
         "dropout_head.pth": dropped,
         "no_bias.pth": bare,
         "beside.safetensors": beside,
@@ -236,6 +260,8 @@ def headless(folder):
     deep = copy.deepcopy(features)
     deep.fc = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 6))
     torch.save(deep.state_dict(), folder / "mlp_head.pth")
+    children = nn.Sequential(*list(features.children())[:-1])
+    torch.save(children.state_dict(), folder / "children.pth")
     other = network("other.", num_classes=0)
     heads = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 8))})
     # The names of facebookresearch/moco and /dino.
@@ -258,7 +284,9 @@ def headless(folder):
     body = nn.ModuleDict({"body": features, "fpn": nn.Conv2d(32, 8, 1)})
     detector = nn.ModuleDict({"backbone": body, "rpn": nn.Conv2d(8, 8, 3)})
     torch.save(detector.state_dict(), folder / "detector.pth")
-    names = ("features.safetensors", "mlp_head.pth", "dino.pth", "detector.pth")
+    names = (
+        "features.safetensors children.pth mlp_head.pth dino.pth detector.pth".split()
+    )
     return {**dict.fromkeys(names, features), "moco.pth.tar": query}
 
 
@@ -269,6 +297,7 @@ WRITERS = (
     timm_train,
     hub_mixin,
     hugging_face,
+    pruned,
     lightning,
     parallel,
     reference,

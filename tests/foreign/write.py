@@ -30,7 +30,7 @@ def main(folder):
     refused.write(folder)
     cifar_networks.write(folder)
     wanted = (*catalogue.FILES, *catalogue.HEADLESS, *catalogue.REFUSED)
-    missing = [name for name in wanted if not (folder / name).is_file()]
+    missing = [name for name in wanted if not (folder / name).exists()]
     if missing:
         sys.exit(f"nobody wrote {', '.join(missing)}")
     np.savez(folder / "logits.npz", **expected)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.weights.readers import archive
+from keras_resnets.weights.readers import hub_folder
 from keras_resnets.weights.readers import other_files
 from keras_resnets.weights.readers.checkpoint import Checkpoint
 from keras_resnets.weights.readers.checkpoint import damage_reported
@@ -19,7 +20,14 @@ from keras_resnets.weights.readers.safetensors import read_safetensors
 from keras_resnets.weights.readers.torch_checkpoint import read_stream
 from keras_resnets.weights.readers.torch_checkpoint import read_zip
 
-__all__ = ["Checkpoint", "is_preset", "read"]
+__all__ = ["HUB_FILES", "Checkpoint", "is_folder_of_weights", "read"]
+
+HUB_FILES = hub_folder.FILES
+
+
+def is_folder_of_weights(path: pathlib.Path) -> bool:
+    """Whether `path` is a folder that `read` takes: a preset, or one of the hub."""
+    return is_preset(path) or (path.is_dir() and bool(hub_folder.file_in(path)))
 
 
 def read(path: pathlib.Path) -> Checkpoint:
@@ -27,8 +35,9 @@ def read(path: pathlib.Path) -> Checkpoint:
 
     Args:
         path: a safetensors file, a file of torch.save (of any age but the tar of 2016),
-            a .h5, .weights.h5 or .keras of Keras 2 or 3, a darknet .weights, or the
-            folder of a KerasHub preset.
+            a .h5, .weights.h5 or .keras of Keras 2 or 3, a darknet .weights, the
+            folder of a KerasHub preset, or one of the Hugging Face Hub (also in parts,
+            with an index, or the index itself).
 
     Returns:
         A `Checkpoint`. Tensors are read from the file on access.
@@ -38,12 +47,19 @@ def read(path: pathlib.Path) -> Checkpoint:
     """
     path = pathlib.Path(path)
     with damage_reported(path):
-        return _reader(path)(path)
+        hub_folder.check_whole(path)
+        return _read(path)
+
+
+def _read(path: pathlib.Path) -> Checkpoint:
+    return _reader(path)(path)
 
 
 def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
     if is_preset(path):
         return read_preset
+    if path.is_dir():
+        return lambda path: _read(hub_folder.file_in(path))
     with open(path, "rb") as file:
         head = file.read(other_files.BYTES)
     if head.startswith(b"PK\x03\x04"):
@@ -54,6 +70,8 @@ def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
         return read_stream
     if head[8:9] == b"{" and not other_files.is_text(head):
         return read_safetensors
+    if path.name.endswith(hub_folder.INDEX):
+        return lambda path: hub_folder.read_index(path, _read)
     reason = other_files.reason(head, path.suffix)
     if not reason and path.suffix.lower() == ".safetensors":
         return read_safetensors

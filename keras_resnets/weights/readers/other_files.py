@@ -1,5 +1,7 @@
 """Files that are no weights, recognized by how they begin, with what to do instead."""
 
+import pathlib
+
 # The first bytes of a file to look at: the sign of a tar archive stands at 257.
 BYTES = 512
 _UNPACK = "unpack it, and pass the file of weights in it"
@@ -16,6 +18,15 @@ _BEGINNINGS = (
     (b"Rar!\x1a\x07", f"it is a RAR archive: {_UNPACK}"),
     (b"\x93NUMPY", "it is an array of NumPy, not the tensors of a network"),
 )
+_RESAVE = "load it with its own program and write model.save_weights('FILE.weights.h5')"
+_CHECKPOINT = f"it is a checkpoint of TensorFlow: {_RESAVE}"
+# A file in a folder -> what the folder is.
+_FOLDERS = {
+    "saved_model.pb": f"it is a SavedModel: {_RESAVE}",
+    "checkpoint": _CHECKPOINT,
+    ".metadata": "it is a distributed checkpoint of torch: make one file of it by torch."
+    "distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE)",
+}
 _EXPORTED = "it is an exported {} file: pass the weights that it was made from"
 
 
@@ -44,11 +55,31 @@ def reason(head: bytes, suffix: str) -> str:
         return _EXPORTED.format("TFLite")
     if suffix.lower() == ".onnx" and head[:1] == b"\x08":
         return _EXPORTED.format("ONNX")
+    if suffix == ".index" or suffix.startswith(".data-"):
+        return _CHECKPOINT
     if suffix.lower() == ".caffemodel":
         return (
             "it is a Caffe file, which this package does not read: convert it to torch"
         )
     return _reason_of_text(head)
+
+
+def reason_of_folder(path: pathlib.Path) -> str:
+    """Returns what a folder is that no reader takes, and what to pass instead.
+
+    Args:
+        path: a folder, or the name that the files of a TensorFlow checkpoint begin with.
+
+    Returns:
+        A clause; "" for others.
+    """
+    if path.name and path.with_name(f"{path.name}.index").is_file():
+        return _CHECKPOINT
+    if not path.is_dir():
+        return ""
+    return next(
+        (said for name, said in _FOLDERS.items() if (path / name).is_file()), ""
+    )
 
 
 def is_text(head: bytes) -> bool:
@@ -62,7 +93,7 @@ def _reason_of_text(head: bytes) -> str:
         return "it is a web page, not the file behind it: download the file itself"
     if start.startswith(b"{") and is_text(head):
         return (
-            "it is JSON, an index or a configuration: pass the file of weights beside it; "
-            "if there are several, merge them into one first"
+            "it is JSON, as of a configuration: pass the file of weights beside it, or "
+            "the folder"
         )
     return ""

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import printable
 
+# What to do with an object that has weights, in messages.
+SAVE_STATE = "write torch.save(model.state_dict(), FILE)"
 # Bytes of memory for each byte of a pickle, and the least for any pickle.
 _MEMORY, _LEAST = 12, 1 << 20
 # The name of a module or a class.
@@ -194,7 +196,8 @@ class Machine:
         except KeyError:
             asked = printable(f"{module[:200]}.{name[:200]}")
             raise WeightsError(
-                f"its pickle asks for {asked}, which is not a tensor: refused"
+                f"its pickle asks for {asked}, which is not a tensor: refused; load it "
+                f"with its own program, and {SAVE_STATE}"
             ) from None
 
     def entries(self, keys: list[str], values: list[typing.Any]) -> None:

@@ -13,6 +13,7 @@ from keras_resnets.weights.readers import torch_pickle
 from keras_resnets.weights.readers.arrays import MappedFile
 from keras_resnets.weights.readers.arrays import refuse_numbers
 from keras_resnets.weights.readers.checkpoint import Checkpoint
+from keras_resnets.weights.readers.pickle_machine import SAVE_STATE
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,7 @@ def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
     if not pickles:
         raise WeightsError(
             "it is a zip of neither torch (data.pkl) nor Keras 3 (config.json)"
+            + _other_zip(entries)
         )
     if len(pickles) != 1:
         raise WeightsError(
@@ -51,8 +53,7 @@ def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
     root = pickles[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in entries:
         raise WeightsError(
-            "it is a program of TorchScript (torch.jit.save); weights are read, as "
-            "torch.save(model.state_dict(), FILE) writes them"
+            f"it is a program of TorchScript (torch.jit.save): {SAVE_STATE}"
         )
     for name, info in entries.items():
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
@@ -78,6 +79,15 @@ def read_zip(path: pathlib.Path, entries: dict[str, typing.Any]) -> Checkpoint:
         return _place(mapped, info)
 
     return _checkpoint(path, mapped, tensors, place)
+
+
+def _other_zip(entries: dict[str, typing.Any]) -> str:
+    """What a zip is that no reader takes; "" if that is unknown."""
+    if all(name.endswith(".npy") for name in entries):
+        return ": it is an archive of NumPy; write its arrays with safetensors.numpy"
+    if any(name.rpartition("/")[2] == "archive_format" for name in entries):
+        return f": it is a program of torch.export; {SAVE_STATE}"
+    return ": unpack it, and pass the file of weights in it"
 
 
 def _place(
@@ -109,7 +119,10 @@ def read_stream(path: pathlib.Path) -> Checkpoint:
         )
         parts.append(part)
         if len(parts) == 1 and (type(part) is not int or part != _MAGIC):
-            raise WeightsError("it is a pickle, but not of torch.save")
+            raise WeightsError(
+                "it is a pickle, but not of torch.save: load it with its own program, and "
+                f"{SAVE_STATE}"
+            )
     _, protocol, system, loaded, keys = parts
     if type(protocol) is not int or protocol != _PROTOCOL:
         raise WeightsError(f"torch.save's protocol is {_PROTOCOL}; this is another")

@@ -15,6 +15,7 @@ from keras_resnets.weights.readers.checkpoint import too_many
 from keras_resnets.weights.readers.opcodes import MOST_ARGUMENTS
 from keras_resnets.weights.readers.opcodes import read_pickle
 from keras_resnets.weights.readers.pickle_machine import INERT
+from keras_resnets.weights.readers.pickle_machine import SAVE_STATE
 from keras_resnets.weights.readers.pickle_machine import Name
 
 if typing.TYPE_CHECKING:
@@ -288,11 +289,13 @@ def tensors(
     """
     if type(loaded) is not dict:
         kind = "single tensor" if type(loaded) is Tensor else type(loaded).__name__
-        raise WeightsError(f"it contains a {kind}; a dict of tensors is needed")
+        raise WeightsError(
+            f"it contains a {kind}; a dict of tensors is needed: {SAVE_STATE}"
+        )
     tensors_by_name: dict[tuple[str, str], Tensor] = {}
     _collect(loaded, "", 0, tensors_by_name, set())
     if not tensors_by_name:
-        raise WeightsError("it contains no tensors by name")
+        raise WeightsError(f"it contains no tensors by name: {SAVE_STATE}")
     return tensors_by_name
 
 
