@@ -136,7 +136,7 @@ def module_and_field(name: str) -> tuple[str, str]:
     return module, field
 
 
-def _layouts(names: dict[tuple[str, str], str]) -> "Iterator[tuple[str, Layout]]":
+def _layouts(names: torch_forms.Names) -> "Iterator[tuple[str, Layout]]":
     modules = {module: None for module, _ in names}
     prefixes = layouts.prefixes(modules)
     if len(prefixes) > _MOST_NETWORKS:
@@ -253,7 +253,8 @@ def _heads_outside(
     modules = list(dict.fromkeys(module for module, _ in tensors))
     if torch:
         modules = [m for m in modules if any(map(_HEADS.fullmatch, m.split(".")))]
-    return modules if len(modules) == 1 and _is_linear(tensors, *modules, torch) else []
+    alone = len(modules) == 1 and _is_linear(tensors, modules[0], torch)
+    return modules if alone else []
 
 
 def _is_linear(

@@ -99,11 +99,11 @@ def of_transformers(
     if content.get("downsample_in_first_stage") is True and isinstance(depths, list):
         axes["strides"] = (2,) * len(depths)
     names = _dict(content.get("id2label"))
-    labels = [names.get(str(number)) for number in range(len(names))]
+    labels: typing.Any = [names.get(str(number)) for number in range(len(names))]
     if not _is_names(labels) or labels[:1] in (["LABEL_0"], ["tench, Tinca tinca"]):
         # Not named, or ImageNet's, whose names this package has.
         labels = None
-    return Facts(axes, _processor_images(processor), typing.cast(typing.Any, labels))
+    return Facts(axes, _processor_images(processor), labels)
 
 
 def _processor_images(processor: dict[str, typing.Any]) -> dict[str, typing.Any] | None:

@@ -59,7 +59,7 @@ def _reader(path: pathlib.Path) -> Callable[..., typing.Any]:
     if is_preset(path):
         return read_preset
     if path.is_dir():
-        return lambda path: _read(hub_folder.file_in(path))
+        return lambda path: _read(hub_folder.file_in(path) or path)
     with open(path, "rb") as file:
         head = file.read(other_files.BYTES)
     if head.startswith(b"PK\x03\x04"):

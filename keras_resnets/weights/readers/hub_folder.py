@@ -67,7 +67,7 @@ def read_index(
             f"{len(absent)} of its {len(files)} files are missing ({some(absent)})"
         )
     parts = {name: read(path.with_name(name)) for name in files}
-    makers = {}
+    makers: dict[str, Callable[..., typing.Any]] = {}
     for tensor, name in places.items():
         if tensor not in parts[name]:
             raise WeightsError(f"{printable(tensor, 100)} is not in {name}, as it says")
