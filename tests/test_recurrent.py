@@ -1,4 +1,4 @@
-"""Recurrent heads: their files contain a loop, with a graph of its own."""
+"""Recurrent heads, whose files contain a loop with a graph of its own; attention."""
 
 import contextlib
 import functools
@@ -14,6 +14,7 @@ from keras_resnets import ExportError
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
+from keras_resnets.export.tflite.refusal import WrongInTensorFlow
 
 IMAGES = noise(12, *zoo.SHAPE)
 
@@ -74,3 +75,14 @@ def test_a_loop_that_crashes_the_runtime_is_refused(tmp_path):
     with pytest.raises(ExportError, match=r"int8 file with the Loop \(layer reads\)"):
         to_onnx(model, tmp_path / "a.onnx", "static_wi8_ai8", calibration=IMAGES)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.costly
+def test_attention_in_int8_names_the_interpreter_that_gets_it_wrong(tmp_path):
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same")(image)
+    x = keras.layers.Reshape((16, 8))(x)
+    x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    model = randomize(keras.Model(image, keras.layers.GlobalAveragePooling1D()(x)))
+    with pytest.warns(WrongInTensorFlow, match="right in LiteRT"):
+        to_tflite(model, tmp_path / "a.tflite", "static_wi8_ai8", calibration=IMAGES)

@@ -235,8 +235,13 @@ def land(
         if layers:
             # `landing.land` reads the facts after `write`.
             facts["storage"] = how.storage.record(layers)
-        if numbers.name == "int8" and _has_depthwise(file):
-            facts["depthwise"] = True
+        if numbers.name == "int8":
+            with tflite_runner.opened(file) as opened:
+                operators = tflite_runner.operators(opened)
+            refusal.warn_of_interpreter(operators)
+            # Such as a BN that was not folded.
+            if "DEPTHWISE_CONV_2D" in operators:
+                facts["depthwise"] = True
         if numbers.name == "float16":
             inputs = float16_range.inputs_of(ready)
             largest = float16_range.of_tflite(file, inputs)
@@ -246,12 +251,6 @@ def land(
     facts = {**recipe, "batch": ready.options.batch, **how.record(numbers)}
     place = place.with_threads(how.storage.threads(place.threads))
     return landing.land(place, compared, write, facts)
-
-
-def _has_depthwise(file: pathlib.Path) -> bool:
-    """Whether a file has a depthwise convolution, such as a BN that was not folded."""
-    with tflite_runner.opened(file) as content:
-        return "DEPTHWISE_CONV_2D" in tflite_runner.operators(content)
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> pathlib.Path:
