@@ -371,3 +371,50 @@ def test_equal_biases_have_the_scale_of_their_channel(make, tmp_path):
     path = quantization.to_tflite(aware, tmp_path / "a.tflite", IMAGES).path
     found = [open_runner(path)(IMAGES)]
     assert sqnr(says(model), found) > sqnr(says(model), says(aware)) - 1 > 30
+
+
+@pytest.mark.costly_but("nhwc-static_wi8_ai8")
+@pytest.mark.parametrize("recipe", ["float32", "float16", "static_wi8_ai8"])
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_a_map_of_classes_is_judged_by_its_logits(layout, recipe, tmp_path):
+    """ONNX has a transposition behind the softmax, which five channels must survive."""
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(image)
+    x = keras.layers.Conv2D(5, (3, 1), activation="softmax")(x)
+    model = randomize(keras.Model(image, x))
+    path, options = tmp_path / "a.onnx", {"layout": layout}
+    options["calibration" if "8" in recipe else "images"] = IMAGES
+    report = to_onnx(model, path, recipe, **options)
+    assert report.logits.sqnr > (25 if "8" in recipe else 45)
+    rounded = open_runner(path)(IMAGES)
+    assert sqnr(says(model), [rounded]) > 25
+
+
+def test_a_gate_that_fails_names_the_layer_without_an_integer_form(tmp_path):
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Conv2D(8, 3)(image)
+    x = keras.layers.Activation("mish", name="curved")(x)
+    model = randomize(keras.Model(image, keras.layers.Conv2D(4, 3)(x)))
+    path = tmp_path / "a.tflite"
+    with (
+        pytest.warns(UserWarning, match="curved"),
+        pytest.raises(
+            keras_resnets.ExportError, match="layer curved .*: replace it, or export"
+        ),
+    ):
+        # The exponential inside has a range that eight bits cannot resolve.
+        quantization.quantize(model, path, calibration=5 * IMAGES)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_inputs_of_other_types_are_refused_with_a_way_that_works(dtype, tmp_path):
+    image = keras.Input(zoo.SHAPE, dtype=dtype)
+    x = keras.layers.Rescaling(0.5)(image)
+    model = randomize(keras.Model(image, keras.layers.Conv2D(4, 3)(x)))
+    path = tmp_path / "a.tflite"
+    refusal(lambda: to_tflite(model, path), f"keras.ops.cast(image, '{dtype}')")
+    image = keras.Input(zoo.SHAPE)
+    cast = keras.Model(image, model(keras.ops.cast(image, dtype)))
+    images = np.rint(20 * IMAGES)
+    assert to_tflite(cast, path, images=images).outputs.relative_error < 1e-3

@@ -152,7 +152,9 @@ def _of_pixels(
     model, dtype = ready.original, ready.reference.inputs[0].dtype
     if dtype != "uint8":
         raise InvalidArgument(
-            f"export takes a model of float32 or uint8 images; {model.name} takes {dtype}"
+            f"export takes a model of float32 or uint8 images; {model.name} takes {dtype}: "
+            "build it on a float32 keras.Input(shape), or for a float file use "
+            f"keras.Model(image, model(keras.ops.cast(image, {dtype!r})))"
         )
     if numbers.calibrated or preprocessing is not None:
         what = "preprocessing" if preprocessing is not None else numbers.name

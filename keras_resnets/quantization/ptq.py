@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_resnets import renamed
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import UnknownLayer
 from keras_resnets.export import number_formats
@@ -207,6 +208,8 @@ def write(
         calibration=chosen and chosen.record(),
     )
 
+    unknown: list[UnknownLayer] = []
+
     def make() -> bytes | memoryview:
         try:
             return engines.ENGINES[options.engine](ready, options)
@@ -214,10 +217,19 @@ def write(
             if not options.has_other:
                 raise
             _tell_converter(error)
+            unknown.append(error)
             facts.update(plan_files.facts(plan, "converter", method=None))
             return engines.converter(ready, options)
 
-    return plan_files.land(place, ready, make, facts, options)
+    try:
+        return plan_files.land(place, ready, make, facts, options)
+    except ExportError as error:
+        if not unknown or "int8 ONNX" in str(error):
+            raise
+        which = str(unknown[0]).partition(":")[0]
+        raise ExportError(
+            f"{error}; {which}: replace it, or export float16 or int8 ONNX"
+        ) from error
 
 
 def _check_float(model: keras.Model) -> None:

@@ -28,6 +28,7 @@ _PASSED = (
     "Reshape",
     "Squeeze",
 )
+_RESHAPING = ("Flatten", "Reshape", "Squeeze")
 # The metadata key for the order of dimensions.
 LAYOUT = "layout"
 
@@ -86,11 +87,12 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         taps: dict[str, str] = {}
+        self._turns: dict[str, list[int]] = {}
         with scratch_folder() as folder:
             if logits:
                 # From a file, since the runtime keeps bytes that it is given.
                 tapped = folder / "tapped.onnx"
-                taps = _tap_logits(file, tapped)
+                taps, self._turns = _tap_logits(file, tapped)
                 file = tapped if taps else file
             self._session = runtime.InferenceSession(
                 file if isinstance(file, bytes) else str(file),
@@ -129,12 +131,14 @@ class OnnxRunner:
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         sources = list(self._outputs.values())
         arrays = self._session.run(sources, {self._input: self._given(images)})
-        return {
-            name: array.transpose(0, 2, 3, 1)
-            if array.ndim == 4 and self._maps_first
-            else array
-            for name, array in zip(self._outputs, arrays, strict=True)
-        }
+        found = {}
+        for name, array in zip(self._outputs, arrays, strict=True):
+            if name in self._turns:
+                array = array.transpose(self._turns[name])
+            if array.ndim == 4 and self._maps_first:
+                array = array.transpose(0, 2, 3, 1)
+            found[name] = array
+        return found
 
     def _given(self, images: np.ndarray) -> np.ndarray:
         if self._first:
@@ -158,31 +162,53 @@ def operators(model: Any) -> dict[str, int]:
     return dict(counted.most_common())
 
 
-def _tap_logits(file: Any, tapped: pathlib.Path) -> dict[str, str]:
+def _squashed(name: str, makers: dict[str, Any]) -> tuple[Any, bool, list[int] | None]:
+    """Returns (softmax or sigmoid, is cast, axes) behind an output, or (None, ...).
+
+    `axes` is the transposition between both, such as of a map of classes; None for none.
+    """
+    from onnx import helper
+
+    node, is_cast, axes = makers.get(name), False, None
+    while node is not None and node.op_type in (*_PASSED, "Transpose"):
+        if node.op_type == "Transpose":
+            turn = list(helper.get_attribute_value(node.attribute[0]))
+            axes = turn if axes is None else [turn[axis] for axis in axes]
+        elif axes is not None and node.op_type in _RESHAPING:
+            return None, False, None
+        is_cast = is_cast or node.op_type == "Cast"
+        node = makers.get(node.input[0])
+    squashes = node is not None and node.op_type in _SQUASHING
+    return (node if squashes else None), is_cast, axes
+
+
+def _tap_logits(
+    file: Any, tapped: pathlib.Path
+) -> tuple[dict[str, str], dict[str, list[int]]]:
     """Writes a copy with the input of every final softmax or sigmoid as an output.
 
     Returns:
-        A dict from each output's name to the name of the tensor returned in its place,
-        itself if it is no probability; {}, and nothing is written, if there is none.
+        (a dict from each output's name to the name of the tensor returned in its place,
+        itself if it is no probability; {}, and nothing is written, if there is none;
+        the axes to transpose these by, by the output's name).
     """
     (onnx,) = require("onnx")
     is_content = isinstance(file, bytes)
     model = onnx.load_from_string(file) if is_content else onnx.load(file)
     makers = {name: node for node in model.graph.node for name in node.output}
     own = {output.name: output.name for output in model.graph.output}
-    taps, types = dict(own), {}
+    taps, types, turns = dict(own), {}, {}
     for output in model.graph.output:
-        passed, node = set(), makers.get(output.name)
-        while node is not None and node.op_type in _PASSED:
-            passed.add(node.op_type)
-            node = makers.get(node.input[0])
-        if node is not None and node.op_type in _SQUASHING:
+        node, is_cast, axes = _squashed(output.name, makers)
+        if node is not None:
             taps[output.name] = node.input[0]
             # A softmax in float16 is cast back to float.
-            kind = "FLOAT16" if "Cast" in passed else "FLOAT"
+            kind = "FLOAT16" if is_cast else "FLOAT"
             types[node.input[0]] = getattr(onnx.TensorProto, kind)
+            if axes is not None:
+                turns[output.name] = axes
     if not types:
-        return {}
+        return {}, {}
     # Protobuf merges concatenated messages: no second copy in memory.
     more = onnx.ModelProto()
     for name in set(types) - set(own):
@@ -194,4 +220,4 @@ def _tap_logits(file: Any, tapped: pathlib.Path) -> dict[str, str]:
         shutil.copyfile(file, tapped)
     with open(tapped, "ab") as end:
         end.write(more.SerializeToString())
-    return taps
+    return taps, turns
