@@ -24,6 +24,7 @@ from keras_resnets.deploy.toolchains import chromium
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import labels
 from keras_resnets.images import loading
+from keras_resnets.images import resizing
 from keras_resnets.images.preprocessing import Preprocessing
 
 WEB = pathlib.Path(browser.__file__).with_name("web")
@@ -101,7 +102,7 @@ process.stdout.write(JSON.stringify(Array.from(
         done = subprocess.run(
             [NODE, "run.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        expected = loading.letterbox(pixels, wanted.size, np)
+        expected = resizing.letterbox(pixels, wanted.size, np)
         np.testing.assert_allclose(json.loads(done.stdout), expected.ravel(), atol=1e-3)
 
 

@@ -19,6 +19,7 @@ from keras_resnets.images import files as image_files
 from keras_resnets.images import labels
 from keras_resnets.images import limits as image_limits
 from keras_resnets.images import loading
+from keras_resnets.images import resizing
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
@@ -197,12 +198,12 @@ def test_what_is_said_of_scans(options):
 def test_strips_are_cropped_as_they_always_were():
     """Resizing the part that is kept alone gives the same pixels, but for rounding."""
     strip = hostile.image(size=(4000, 30))
-    whole = loading.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
-    limit, loading._STRETCHED = loading._STRETCHED, 1
+    whole = resizing.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
+    limit, resizing._STRETCHED = resizing._STRETCHED, 1
     try:
-        part = loading.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
+        part = resizing.resize_and_crop(strip, (64, 64), 0.875, "bilinear")
     finally:
-        loading._STRETCHED = limit
+        resizing._STRETCHED = limit
     assert whole.shape == part.shape == (64, 64, 3)
     assert np.abs(whole.astype(int) - part).max() <= 1
 
@@ -210,7 +211,7 @@ def test_strips_are_cropped_as_they_always_were():
 def test_letterboxes_of_photos_take_no_minutes():
     """An order of sums that nobody noticed on small images took 120 s for this one."""
     image = np.asarray(hostile.image(size=(640, 480)))
-    boxed = loading.letterbox(image, (256, 256), np)
+    boxed = resizing.letterbox(image, (256, 256), np)
     assert boxed.shape == (256, 256, 3) and boxed.dtype == np.float32
     # The corners of the image are those of the result.
     assert (boxed[32, [0, -1]] == image[0, [0, -1]]).all()

@@ -156,7 +156,7 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
             + ("x = prepare.pixels(x)\n" if exported.report.takes_pixels else "")
         )
     height, width = preprocessing.size
-    # See `loading.resized_size`.
+    # See `resizing.resized_size`.
     tall, wide = (
         int(side / preprocessing.crop_fraction + 1e-6) for side in preprocessing.size
     )

@@ -5,7 +5,7 @@ import typing
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.images import loading
+from keras_resnets.images import resizing
 
 # Deviations from the mean that an image to look at shows, from black to white.
 _SHOWN = 2.5
@@ -20,20 +20,20 @@ def resize_and_crop(
     crop_fraction: float,
     interpolation: str,
 ) -> np.ndarray:
-    """The centre of an array, as `loading.resize_and_crop` takes it of a Pillow image.
+    """The centre of an array, as `resizing.resize_and_crop` takes it of a Pillow image.
 
     Args:
         image: (height, width, channels) of any numbers.
         target: (height, width) of the result.
         crop_fraction: in (0, 1].
-        interpolation: one of `loading.INTERPOLATIONS`.
+        interpolation: one of `resizing.INTERPOLATIONS`.
 
     Returns:
         Array (*target, channels): float32, or as it came where nothing is resized.
     """
     have = (image.shape[0], image.shape[1])
-    height, width = loading.resized_size(have, target, crop_fraction)
-    top, left = loading.centre((height, width), target)
+    height, width = resizing.resized_size(have, target, crop_fraction)
+    top, left = resizing.centre((height, width), target)
     if (height, width) == have:
         return image[top : top + target[0], left : left + target[1]]
     # Only the part that is kept is resized.
@@ -67,7 +67,7 @@ def resize_part(
     Args:
         image: (height, width, channels) of any numbers.
         target: (height, width) of the result.
-        interpolation: one of `loading.INTERPOLATIONS`.
+        interpolation: one of `resizing.INTERPOLATIONS`.
         box: top, left, height and width of the part, in pixels.
     """
     from PIL import Image

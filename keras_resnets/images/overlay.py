@@ -3,7 +3,7 @@
 import typing
 from collections.abc import Sequence
 
-from keras_resnets.images import loading
+from keras_resnets.images import resizing
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -56,8 +56,10 @@ def seen_box(
         across, down = target[1] * scale, target[0] * scale
         left, top = (width - across) / 2, (height - down) / 2
         return left, top, left + across, top + down
-    resized = loading.resized_size((height, width), target, preprocessing.crop_fraction)
-    top, left = loading.centre(resized, target)
+    resized = resizing.resized_size(
+        (height, width), target, preprocessing.crop_fraction
+    )
+    top, left = resizing.centre(resized, target)
     down, across = height / resized[0], width / resized[1]
     return (
         left * across,

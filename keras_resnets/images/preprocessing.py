@@ -6,9 +6,8 @@ import typing
 
 from keras_resnets import fields
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.images import loading
+from keras_resnets.images import resizing
 from keras_resnets.images import tensors
-from keras_resnets.images.files import as_rgb
 from keras_resnets.networks import extent
 
 if typing.TYPE_CHECKING:
@@ -48,7 +47,7 @@ _FIELDS = {
     "size": fields.Several(fields.Whole(1, extent.MOST_PIXELS), 2, 2),
     "crop_fraction": fields.Number(0.01, 1.0),
     "letterbox": fields.Flag(),
-    "interpolation": fields.Choice(loading.INTERPOLATIONS),
+    "interpolation": fields.Choice(resizing.INTERPOLATIONS),
     "mean": fields.Maybe(fields.Several(fields.Number(-1e6, 1e6), 1, MOST_CHANNELS)),
     "std": fields.Maybe(fields.Several(fields.Number(1e-6, 1e6), 1, MOST_CHANNELS)),
 }
@@ -179,11 +178,13 @@ class Preprocessing:
 
         if isinstance(image, np.ndarray):
             return self._of_array(image)
+        from keras_resnets.images.files import as_rgb
+
         rgb = as_rgb(image)
         if self.letterbox:
-            pixels = loading.letterbox(np.asarray(rgb), self.size, np)
+            pixels = resizing.letterbox(np.asarray(rgb), self.size, np)
         else:
-            pixels = loading.resize_and_crop(
+            pixels = resizing.resize_and_crop(
                 rgb, self.size, self.crop_fraction, self.interpolation
             )
         return self.normalize(pixels, "channels_last")
@@ -197,7 +198,7 @@ class Preprocessing:
         tensors.check_channels(image, "channels_last", self.channels)
         self.check_numbers(image.dtype)
         if self.letterbox:
-            pixels = loading.letterbox(image, self.size, np)
+            pixels = resizing.letterbox(image, self.size, np)
         else:
             pixels = channels.resize_and_crop(
                 image, self.size, self.crop_fraction, self.interpolation
@@ -238,10 +239,10 @@ class Preprocessing:
         if self.letterbox:
             first = data_format == "channels_first"
             x = ops.transpose(x, (0, 2, 3, 1)) if first else x
-            x = loading.letterbox(x, self.size, ops)
+            x = resizing.letterbox(x, self.size, ops)
             x = ops.transpose(x, (0, 3, 1, 2)) if first else x
         else:
-            x = loading.resize_and_crop_batch(
+            x = resizing.resize_and_crop_batch(
                 x, self.size, self.crop_fraction, self.interpolation, data_format, ops
             )
         if is_array:
@@ -431,4 +432,4 @@ def default_for(mode: str, size: tuple[int, int]) -> Preprocessing:
 
 
 def _crop_fraction(mode: str, side: int) -> float:
-    return 1.0 if side < loading.SMALL or mode == "darknet" else 0.875
+    return 1.0 if side < resizing.SMALL or mode == "darknet" else 0.875

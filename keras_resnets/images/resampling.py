@@ -9,7 +9,7 @@ import math
 import typing
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.images import loading
+from keras_resnets.images import resizing
 from keras_resnets.images.preprocessing import Preprocessing
 
 if typing.TYPE_CHECKING:
@@ -111,9 +111,9 @@ def matrices(
             "letterbox: resize in the application"
         )
     target = tuple(preprocessing.size)
-    resized = loading.resized_size(size, target, preprocessing.crop_fraction)
-    corner = loading.centre(resized, target)
-    is_strip = loading.is_strip(resized, target)
+    resized = resizing.resized_size(size, target, preprocessing.crop_fraction)
+    corner = resizing.centre(resized, target)
+    is_strip = resizing.is_strip(resized, target)
     both = []
     for have, whole, first, want in zip(size, resized, corner, target, strict=True):
         if is_strip:

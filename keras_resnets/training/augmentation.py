@@ -11,7 +11,7 @@ from keras_resnets.fields import Maybe
 from keras_resnets.fields import Number
 from keras_resnets.fields import Together
 from keras_resnets.fields import Whole
-from keras_resnets.images.loading import SMALL
+from keras_resnets.images.resizing import SMALL
 
 CROPS = ("centre", "pad", "inception", "fit")
 _FACTOR = Number(0, 10)

@@ -8,9 +8,9 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import provenance
-from keras_resnets.images.loading import SMALL
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.images.resizing import SMALL
 from keras_resnets.training import devices
 
 if typing.TYPE_CHECKING:

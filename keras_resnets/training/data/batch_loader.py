@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import channels
-from keras_resnets.images import loading
+from keras_resnets.images import resizing
 from keras_resnets.images.datasets.encoded import REDUCED
 from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.training import augmentation as augmenting
@@ -244,10 +244,10 @@ class Loader:
             if isinstance(image, np.ndarray):
                 return self._centre(image)
             if preprocessing.letterbox:
-                boxed = loading.letterbox(np.asarray(image), preprocessing.size, np)
+                boxed = resizing.letterbox(np.asarray(image), preprocessing.size, np)
                 return Image.fromarray(np.rint(boxed).astype("uint8"))
             return Image.fromarray(
-                loading.resize_and_crop(
+                resizing.resize_and_crop(
                     image,
                     preprocessing.size,
                     preprocessing.crop_fraction,
@@ -259,7 +259,7 @@ class Loader:
     def _centre(self, image: np.ndarray) -> np.ndarray:
         preprocessing = self._preprocessing
         if preprocessing.letterbox:
-            return np.asarray(loading.letterbox(image, preprocessing.size, np))
+            return np.asarray(resizing.letterbox(image, preprocessing.size, np))
         return channels.resize_and_crop(
             image,
             preprocessing.size,
