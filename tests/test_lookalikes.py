@@ -11,8 +11,11 @@ from keras.src.applications import resnet as applications
 
 import keras_resnets
 from keras_resnets import WeightsError
+from keras_resnets.weights import layouts
 from keras_resnets.weights import saving
 from keras_resnets.weights import sidecars
+from keras_resnets.weights import values
+from keras_resnets.weights.readers.safetensors import write_safetensors
 
 SMALL = {"filters": (4, 8, 12, 16), "depths": (1, 1, 1, 1), "input_shape": (32, 32, 3)}
 
@@ -61,6 +64,76 @@ def test_names_of_torchvision_in_a_network_with_an_early_stride(written):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         keras_resnets.create_model("resnet50", weights=path, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return keras_resnets.create_model("resnet50", classes=5, **SMALL)
+
+
+def file_of(tensors, path):
+    with open(path, "wb") as file:
+        write_safetensors(file, tensors)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            lambda name, array: None if ".running_" in name else array,
+            "statistics of its BN layers are missing: save model.state_dict",
+        ),
+        (
+            lambda name, array: (
+                np.repeat(array, 2, 1)[:, :4] if name == "conv1.weight" else array
+            ),
+            r"images have 4 channels: pass input_shape=.height, width, 4., or --channels 4",
+        ),
+        (
+            lambda name, array: None if "bn" in name else array,
+            "missing .stem_bn/gamma",
+        ),
+    ],
+)
+def test_misfits_say_what_to_do(change, said, small, tmp_path):
+    layout = layouts.for_architecture(small.architecture)
+    tensors = values.torch_tensors(small, layout)
+    changed = {name: change(name, array) for name, array in tensors.items()}
+    kept = {name: array for name, array in changed.items() if array is not None}
+    with pytest.raises(WeightsError, match=said) as caught:
+        keras_resnets.create_model(
+            "resnet50", weights=file_of(kept, tmp_path / "a"), **SMALL
+        )
+    assert "\n" not in str(caught.value)
+
+
+def test_folded_bn_is_named(small, tmp_path):
+    """As `torch.nn.utils.fusion.fuse_conv_bn_eval` leaves a network."""
+    tensors = values.torch_tensors(small, layouts.for_architecture(small.architecture))
+    fused = {name: a for name, a in tensors.items() if not name.startswith("bn1.")}
+    fused["conv1.bias"] = np.ones(64, "float32")
+    with pytest.raises(WeightsError, match="BN is folded into its convolutions; save"):
+        keras_resnets.create_model(
+            "resnet50", weights=file_of(fused, tmp_path / "a"), **SMALL
+        )
+
+
+@pytest.mark.costly_but("resnet50v2")
+@pytest.mark.parametrize("name", ["resnet50v2", "resnet50"])
+def test_keras_applications_v2_names_its_networks(name, tmp_path):
+    theirs = keras_resnets.create_model("resnet50v2_keras", classes=5, **SMALL)
+    tensors = {}
+    for layer in theirs.layers:
+        module = layouts.KERAS_V2.module(layer.name)
+        for variable in layer.weights:
+            tensors[f"{module}.{values.variable_name(variable)}"] = np.asarray(variable)
+    path = file_of(tensors, tmp_path / "a")
+    keras_resnets.create_model("resnet50v2_keras", weights=path, **SMALL)
+    with pytest.raises(
+        WeightsError, match="keras.applications; build resnet50v2_keras"
+    ):
+        keras_resnets.create_model(name, weights=path, **SMALL)
 
 
 def test_files_of_keras_applications_have_an_early_stride(tmp_path):

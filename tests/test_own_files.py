@@ -163,10 +163,12 @@ def test_the_content_tells_the_format(own, tmp_path):
         create_model(NET, weights=tmp_path)
 
 
-def test_a_scaling_in_front_is_said(tmp_path):
+@pytest.mark.costly_but(".h5")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_scaling_in_front_is_said(suffix, tmp_path):
     image = keras.Input((32, 32, 3))
     model = create_model(NET, input_tensor=keras.layers.Rescaling(1 / 255)(image))
-    path = write(model, tmp_path / "a.keras")
+    path = write(model, tmp_path / f"a{suffix}")
     with pytest.warns(
         Chosen, match=r"its layer rescaling\w* .rescaling. scales the im"
     ):

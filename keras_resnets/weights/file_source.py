@@ -17,6 +17,7 @@ from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.assign import assign
 from keras_resnets.weights.readers import read
 from keras_resnets.weights.readers.checkpoint import damage_reported
+from keras_resnets.weights.readers.keras_file import SCALINGS
 from keras_resnets.weights.readers.keras_zip import CONFIG
 from keras_resnets.weights.readers.keras_zip import parsed
 from keras_resnets.weights.source import Source
@@ -25,10 +26,6 @@ from keras_resnets.weights.values import numbered_values
 
 if typing.TYPE_CHECKING:
     import keras
-
-
-# Layers that other programs put in front of a network, as Keras 3 stores them.
-_SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 
 
 class FileSource(Source):
@@ -98,7 +95,7 @@ class FileSource(Source):
         return [
             f"its layer {name} ({kind}) scales the images and is ignored"
             for name, kind in self._kinds.items()
-            if kind in _SCALINGS and name.rpartition(".")[2] not in names
+            if kind in SCALINGS and name.rpartition(".")[2] not in names
         ]
 
     def _say(self, remarks: list[typing.Any] | tuple[typing.Any, ...]) -> None:

@@ -35,7 +35,7 @@ def check(
         WeightsError: one of both has an average pooling before its projections
             (ResNet-D), the other has none (ResNet-C).
     """
-    if layout.name == layouts.KERAS_HUB.name and kinds:
+    if layout.name == layouts.KERAS_HUB.name and "conv2d" in kinds.values():
         _check_pooling(model, "average_pooling2d" in kinds.values())
         return []
     match = _PROJECTION.search(layout.names.get("shortcut_conv", ""))

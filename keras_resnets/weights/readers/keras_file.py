@@ -28,6 +28,8 @@ if typing.TYPE_CHECKING:
 # The metadata entry of this package's files.
 METADATA = "keras_resnets"
 _ENTRY = f"{METADATA}.json"
+# Layers that other programs put in front of a network, as Keras names them.
+SCALINGS = ("rescaling", "normalization", "lambda", "resizing")
 # A nested model's weights lie some groups down.
 _DEEPEST = 8
 # ResNet-1202 has 5,000.
@@ -79,7 +81,7 @@ def _checkpoint(
     tensors = _Tensors(size or len(data))
     if "vars" not in root:
         _read_keras_2(root, tensors)
-        return Checkpoint(path, "keras", tensors.makers)
+        return Checkpoint(path, "keras", tensors.makers, kinds=tensors.kinds)
     _read_keras_3(root, "", names or _Names(None), tensors)
     text = root.text(METADATA)
     metadata = {**({METADATA: text} if text else {}), **(texts or {})}
@@ -134,6 +136,10 @@ def _read_keras_2(root: "Group", tensors: _Tensors) -> None:
         if layer not in ("optimizer_weights", "top_level_model_weights"):
             item = root.open(layer)
             if isinstance(item, hdf5.Group):
+                kind = re.sub(r"_\d+$", "", layer)
+                if kind in SCALINGS:
+                    # The file has no classes: Keras' own names tell them.
+                    tensors.kinds[layer] = kind
                 _read_layer(item, (layer,), tensors)
     if not tensors.makers:
         raise WeightsError("it is HDF5, but contains no layers of Keras 2")
