@@ -285,7 +285,10 @@ def test_what_no_mix_can_have(name, words):
 
 
 @pytest.mark.parametrize("bits", [16, None])
-@pytest.mark.parametrize("name", ["swish", "gated"])
+@pytest.mark.parametrize(
+    "name",
+    ["swish", "gated", pytest.param("inverted_residual", marks=pytest.mark.costly)],
+)
 def test_a_plan_reaches_every_operator(name, bits, tmp_path):
     """Layers of other people have the names that Keras gives: conv2d, conv2d_1."""
     keras.backend.clear_session(free_memory=False)
