@@ -7,6 +7,7 @@ from PIL import Image
 from keras_resnets import InvalidArgument
 from keras_resnets import get_architecture
 from keras_resnets import preprocess_input
+from keras_resnets.images import files
 from keras_resnets.images import loading
 from keras_resnets.images import preprocessing
 
@@ -215,3 +216,36 @@ def test_preprocessing_fields():
     ):
         with pytest.raises(InvalidArgument, match=message):
             preprocessing.Preprocessing(**fields)
+
+
+def test_photos_are_no_numbers_of_another_range(tmp_path):
+    """A network of floats in 0..1 gave photos of 0..255 a certain, wrong class."""
+    floats = preprocessing.Preprocessing("raw", (8, 8), mean=(0.5,), std=(0.2,))
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path)
+    pixels = np.zeros((8, 8, 1), "uint8")
+    said = "takes numbers with a mean of 0.5, not pixels of 0 to 255: give .npz or .npy"
+    for look in (
+        lambda: floats(Image.open(path)),
+        lambda: floats(pixels),
+        lambda: loading.load_image(path, floats),
+        lambda: loading.load_images([path, path], floats),
+        lambda: loading.load_folder(tmp_path, floats),
+    ):
+        with pytest.raises(InvalidArgument, match=f"^the network {said}"):
+            look()
+    assert floats(pixels / 255).max() == pytest.approx(-2.5)
+    # Numbers of 0 to 255 may have been measured too.
+    grey = preprocessing.Preprocessing("raw", (8, 8), mean=(99.0,), std=(50.0,))
+    assert grey(pixels).shape == loading.load_image(path, grey).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("brand, is_told", [(b"heic", True), (b"isom", False)])
+def test_photos_of_telephones_are_told_what_reads_them(brand, is_told, tmp_path):
+    if "HEIF" in files.formats():
+        pytest.skip("pillow-heif is installed")
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
+    with pytest.raises(InvalidArgument, match="format is not supported") as caught:
+        loading.open_photo(path)
+    assert ("pip install pillow-heif" in str(caught.value)) == is_told

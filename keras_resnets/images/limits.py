@@ -107,6 +107,10 @@ class Stretch(io.RawIOBase):
         return len(content)
 
 
+# Brands of HEIF files whose images are coded by HEVC, and their general one.
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1")
+
+
 def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Image":
     """A Pillow image, not decoded yet, that is within the limits.
 
@@ -138,7 +142,9 @@ def open_within(stream: typing.Any, formats: tuple[str, ...]) -> "PIL.Image.Imag
             continue
         _check(image, stream, length)
         return image
-    raise InvalidArgument("its image format is not supported")
+    is_heic = beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIC
+    hint = " (pip install pillow-heif reads .heic)" * is_heic
+    raise InvalidArgument(f"its image format is not supported{hint}")
 
 
 def _begun(

@@ -44,8 +44,20 @@ def load_image(path: str | os.PathLike[str], preprocessing: typing.Any) -> "np.n
         array = channel_files.read(path)
         with decoding(f"{printable(str(path))} does not fit the network"):
             return preprocessing(array)
+    _check_takes_photos(path, preprocessing)
     with _upright(path) as image:
         return preprocessing(image)
+
+
+def _check_takes_photos(
+    path: str | os.PathLike[str], preprocessing: typing.Any
+) -> None:
+    """Raises `InvalidArgument` for a photo whose numbers the network does not take.
+
+    Apart from reading the file, which is not at fault.
+    """
+    if not is_of_channels(path, preprocessing.channels):
+        preprocessing.check_numbers("uint8")
 
 
 def is_of_channels(path: str | os.PathLike[str], channels: int) -> bool:
@@ -99,6 +111,7 @@ def load_images(
     """
     images, errors = {}, {}
     for path in paths:
+        _check_takes_photos(path, preprocessing)
         try:
             images[path] = load_image(path, preprocessing)
         except InvalidArgument as error:
@@ -106,7 +119,7 @@ def load_images(
                 raise
             errors[path] = error
     count = count or len(paths)
-    if len(errors) == count:
+    if errors and not images and count == len(paths):
         raise next(iter(errors.values()))
     broken = tuple(map(str, (*earlier, *errors)))
     check_broken(broken, count, "those that were named")
@@ -157,6 +170,7 @@ def load_folder(
     paths, others = list_images(folder, preprocessing.channels), scan(folder)[1]
     if not paths:
         raise InvalidArgument(folders.no_images(folder, others))
+    _check_takes_photos(paths[0], preprocessing)
     order = np.random.default_rng(seed).permutation(len(paths))
     images: list[np.ndarray] = []
     skipped: list[str] = []

@@ -180,6 +180,7 @@ class Preprocessing:
             return self._of_array(image)
         from keras_resnets.images.files import as_rgb
 
+        self.check_numbers("uint8")
         rgb = as_rgb(image)
         if self.letterbox:
             pixels = resizing.letterbox(np.asarray(rgb), self.size, np)
@@ -206,11 +207,16 @@ class Preprocessing:
         return self.normalize(pixels, "channels_last")
 
     def check_numbers(self, dtype: typing.Any) -> None:
-        """Raises `InvalidArgument` for arrays whose numbers are no pixels of 0 to 255.
+        """Raises `InvalidArgument` for numbers of another kind than the network takes.
 
         Args:
-            dtype: of the arrays.
+            dtype: of the arrays; `"uint8"` are pixels of 0 to 255.
         """
+        if str(dtype) == "uint8" and self.channels in (1, 3) and not self.takes_pixels:
+            raise InvalidArgument(
+                f"the network takes numbers with a mean of {self.mean[0]:.4g}, not pixels "
+                "of 0 to 255: give .npz or .npy files of numbers as those of its training"
+            )
         if self.mode != "raw" and str(dtype) != "uint8":
             raise InvalidArgument(
                 f"the network takes pixels of 0 to 255 (uint8, mode {self.mode!r}); got "
