@@ -198,6 +198,8 @@ def test_what_timms_networks_compute():
         "activation": "silu",
         "output_stride": 8,
     }
+    unnamed = {"label_names": ["LABEL_0", "LABEL_1"]}
+    assert hub_config.of_timm(unnamed, "a").labels is None
     for arguments in (
         {"global_pool": "max"},
         {"aa_layer": "avg"},

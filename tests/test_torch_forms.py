@@ -95,6 +95,14 @@ def test_computed_weights_are_refused_with_the_call_that_stores_them(
     assert f"{module}." in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_networks_in_quantization_aware_training_are_named():
+    tensors = {**state(), "layer1.0.conv1.weight_fake_quant.scale": np.ones(2)}
+    with pytest.raises(
+        WeightsError, match="quantization-aware training; save the state"
+    ):
+        found(tensors)
+
+
 def test_computed_weights_outside_the_network_do_not_matter():
     tensors = {
         **state(head="", prefix="backbone."),

@@ -62,7 +62,7 @@ def of_timm(content: dict[str, typing.Any], place: object) -> Facts:
         axes["output_stride"] = arguments["output_stride"]
     config = _dict(content.get("pretrained_cfg"))
     labels = content.get("label_names") or config.get("label_names")
-    return Facts(axes, _timm_images(config), labels if _is_names(labels) else None)
+    return Facts(axes, _timm_images(config), _told(labels))
 
 
 def _timm_images(config: dict[str, typing.Any]) -> dict[str, typing.Any] | None:
@@ -99,11 +99,8 @@ def of_transformers(
     if content.get("downsample_in_first_stage") is True and isinstance(depths, list):
         axes["strides"] = (2,) * len(depths)
     names = _dict(content.get("id2label"))
-    labels: typing.Any = [names.get(str(number)) for number in range(len(names))]
-    if not _is_names(labels) or labels[:1] in (["LABEL_0"], ["tench, Tinca tinca"]):
-        # Not named, or ImageNet's, whose names this package has.
-        labels = None
-    return Facts(axes, _processor_images(processor), labels)
+    labels = [names.get(str(number)) for number in range(len(names))]
+    return Facts(axes, _processor_images(processor), _told(labels))
 
 
 def _processor_images(processor: dict[str, typing.Any]) -> dict[str, typing.Any] | None:
@@ -149,12 +146,13 @@ def _activation(
     return {} if name == "relu" else {"activation": _ACTIVATIONS[name]}
 
 
-def _is_names(labels: object) -> bool:
-    return (
-        isinstance(labels, list)
-        and bool(labels)
-        and all(isinstance(name, str) for name in labels)
-    )
+def _told(labels: object) -> list[str] | None:
+    """The names of classes; None if there are none, or ImageNet's."""
+    if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
+        return None
+    # transformers numbers classes without names; this package has ImageNet's.
+    is_known = labels[:1] in ([], ["LABEL_0"], ["tench, Tinca tinca"])
+    return None if is_known else labels
 
 
 def _dict(value: object) -> dict[str, typing.Any]:

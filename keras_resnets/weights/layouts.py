@@ -189,6 +189,7 @@ TRANSFORMERS = Layout(
         "shortcut_bn": "encoder.stages.{stage0}.layers.{block0}.shortcut.normalization",
         "predictions": "classifier.1",
     },
+    preprocessing="torch",
 )
 # This package's names, for networks that no other library has.
 NATIVE = Layout("keras_resnets", {}, labels=None)

@@ -81,11 +81,17 @@ def check(tensors: "dict[tuple[str, str], np.ndarray]") -> None:
         tensors: those of a network, by (module, field).
 
     Raises:
-        WeightsError: a tensor under weight_norm, spectral_norm or a parametrization.
+        WeightsError: a tensor under weight_norm, spectral_norm or a parametrization, or
+            a network that torch has prepared for quantization.
     """
     fields: dict[str, set[str]] = {}
     for module, field in tensors:
         fields.setdefault(module, set()).add(field)
+        if "fake_quant" in module:
+            raise WeightsError(
+                f"{printable(module, 100)}: it is of torch's quantization-aware training; "
+                "save the state_dict of the float network"
+            )
     for module, own in fields.items():
         for pattern, by, undone in _COMPUTED:
             found = sorted(field for field in own if pattern.search(field))

@@ -25,7 +25,7 @@ def refuse_numbers(name: str, kind: typing.Any) -> None:
     """
     raise WeightsError(
         f"{name} contains {kind} numbers; weights are float16, bfloat16, float32 or "
-        "float64 (a quantized checkpoint is not read)"
+        "float64 (of a quantized network, pass the float checkpoint)"
     )
 
 
