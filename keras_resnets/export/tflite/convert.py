@@ -221,7 +221,12 @@ def land(
     """
     numbers = place.numbers
     integer = numbers.integer if integer is None else integer
-    how = dataclasses.replace(options, packed=options.packed and numbers.name == "int8")
+    how = dataclasses.replace(
+        options,
+        packed=options.packed and numbers.name == "int8",
+        # Looking for 4-bit weights takes a copy of the file in memory.
+        storage=options.storage if numbers.calibrated else storages.AS_INT8,
+    )
     photos.check(ready.options, ready.shape)
     compared = photos.behind_photos(ready)
 

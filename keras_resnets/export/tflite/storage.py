@@ -91,6 +91,7 @@ class Storage:
 
 
 DEFAULT = Storage()
+AS_INT8 = Storage("int8")
 
 
 def choose(
