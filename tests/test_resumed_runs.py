@@ -17,7 +17,7 @@ from keras_resnets.errors import TrainingError
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images import evaluation
-from keras_resnets.training import facts_of_run
+from keras_resnets.training import run_facts
 from keras_resnets.training.run_folder import FIXED
 from keras_resnets.training.run_folder import RunFolder
 from keras_resnets.training.session import train
@@ -83,7 +83,7 @@ def test_the_facts_tell_image_size_and_axes(tmp_path):
     bigger = dataclasses.replace(WANTED, size=(24, 24))
     provenance.give(model, provenance.Provenance(axes={"activation": "silu"}))
     facts = [
-        facts_of_run.of(model, data, short("cifar_cosine"), fit, None, 8, 0, "")
+        run_facts.of(model, data, short("cifar_cosine"), fit, None, 8, 0, "")
         for fit in (WANTED, bigger)
     ]
     assert facts[0]["axes"] == {"activation": "silu"}

@@ -29,9 +29,9 @@ from keras_resnets.training import best_weights
 from keras_resnets.training import channel_statistics
 from keras_resnets.training import compatibility
 from keras_resnets.training import devices
-from keras_resnets.training import facts_of_run
 from keras_resnets.training import heads
 from keras_resnets.training import loop
+from keras_resnets.training import run_facts
 from keras_resnets.training import state
 from keras_resnets.training.data import Dataset
 from keras_resnets.training.data import open_dataset
@@ -174,7 +174,7 @@ def train(
     for note in _notes_of(model, data, recipe):
         warnings.warn(note, TrainingNote, stacklevel=2)
     folder = RunFolder(output)
-    facts = facts_of_run.of(
+    facts = run_facts.of(
         model, data, recipe, preprocessing, axes, batch_size, seed, command
     )
     facts.update(class_weight=weights, sampler=sampler, trained_head=trained_head)
