@@ -1,7 +1,7 @@
 """Takes finished trainings into the package, and writes docs/training/ from them.
 
     python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz [--first RUN]
-        [--deepened VARIANT] [--keep] [--half]
+        [--deepened VARIANT] [--keep] [--half] [--halve NAME ...]
 
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
@@ -9,7 +9,8 @@ Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weig
 lie there. A run that began with the weights of another, finished or not, needs that one
 as `--first`, or `--deepened VARIANT` where `deepen.py` made them of a shallower network.
 `--keep` ships the network of before as `NAME_plain` too, and `--half` stores
-the new weights in float16, whatever their size. The accuracy is that in float32 on all
+the new weights in float16, whatever their size. `--halve NAME` stores those of `NAME` or
+`NAME_plain`, which are in the package, in float16. The accuracy is that in float32 on all
 test images, and must be within 0.1 points of what the run found in its own precision.
 """
 
@@ -32,6 +33,8 @@ TAG = "keras_resnets_cifar10"
 LIMIT = 20e6
 # Larger files are stored in float16.
 HALF_ABOVE = 2.5e6
+# Share of the test images by which float16 may change the accuracy.
+HALF_MAY_CHANGE = 2.05e-4
 HEADERS = (
     "network",
     "top-1, %",
@@ -127,6 +130,45 @@ def ship(folder, data, first=None, keep=False, half=False, deepened=None):
     print(f"{name}: {found:.2%}, {path.stat().st_size:,} bytes")
 
 
+def halve(stem, data):
+    """Stores weights of the package in float16, if that changes no accuracy."""
+    import keras_resnets
+    from keras_resnets.images import evaluation
+
+    name = stem.removesuffix("_plain")
+    tag = TAG + stem.removeprefix(name)
+    path = TRAINED / f"{stem}.safetensors"
+    before = path.stat().st_size
+    model = keras_resnets.create_model(name, weights=str(path))
+    test = evaluation.open_data(data, model.preprocessing)
+    was = evaluation.evaluate(model, test, 500).top1
+    half = path.with_name(f"{stem}_half.safetensors")
+    store_half(model, half, keras_resnets.get_architecture(name))
+    stored = keras_resnets.create_model(name, weights=str(half))
+    top1 = evaluation.evaluate(stored, test, 500).top1
+    if abs(top1 - was) > HALF_MAY_CHANGE:
+        half.unlink()
+        raise SystemExit(f"{stem}: {top1:.2%} in float16, {was:.2%} in float32")
+    half.replace(path)
+    columns, rows = read_records()
+    for row in rows:
+        if (row["variant"], row["tag"]) == (name, tag):
+            row.update(top1=f"{100 * top1:.2f}", hash=digest(path))
+    write_records(columns, rows)
+    record = PAGES / stem / "run.json"
+    facts = json.loads(record.read_text("utf-8"))
+    facts["figures"]["shipped_accuracy"] = round(top1, 4)
+    record.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    print(
+        f"{stem}: {was:.2%} -> {top1:.2%}, {before:,} -> {path.stat().st_size:,} bytes"
+    )
+
+
+def digest(path):
+    """What `records.csv` says of a file's content."""
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def keep_plain(name):
     """Ships the weights and the page of `name` as those of `NAME_plain` from now on."""
     plain = f"{name}_plain"
@@ -174,7 +216,7 @@ def write_record(name, path, preprocessing, top1):
         "labels": "cifar10",
         "licence": "apache-2.0",
         "verified": "accuracy",
-        "hash": "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(),
+        "hash": digest(path),
         "location": f"package://{path.name}",
         "source": "docs/training/README.md",
     }
@@ -339,6 +381,7 @@ def main():
     parser.add_argument("--deepened", metavar="VARIANT", help="see deepen.py")
     parser.add_argument("--keep", action="store_true", help="the old one as NAME_plain")
     parser.add_argument("--half", action="store_true", help="store float16")
+    parser.add_argument("--halve", metavar="NAME", nargs="+", default=())
     arguments = parser.parse_args()
     common.quiet_tensorflow()
     from keras_resnets.system.quiet import native_logs_hidden
@@ -353,6 +396,8 @@ def main():
                 arguments.half,
                 arguments.deepened,
             )
+        for stem in arguments.halve:
+            halve(stem, arguments.data)
         check_size()
         (PAGES / "README.md").write_text(page(), "utf-8")
 
