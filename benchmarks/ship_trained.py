@@ -1,14 +1,13 @@
 """Takes finished trainings into the package, and writes docs/training/ from them.
 
     python benchmarks/ship_trained.py RUN [RUN ...] --data cifar10.npz [--first RUN]
-        [--deepened VARIANT] [--keep] [--half] [--halve NAME ...]
+        [--keep] [--half] [--halve NAME ...]
 
 Each RUN is the folder of a finished `keras-resnets train` on CIFAR-10. Its weights go to
 `keras_resnets/weights/trained`, a row to `records.csv`, its record, log and curve to
 `docs/training/NAME`; the table of `docs/training/README.md` is written anew from all that
 lie there. A run that began with the weights of another, finished or not, needs that one
-as `--first`, or `--deepened VARIANT` where `deepen.py` made them of a shallower network.
-`--keep` ships the network of before as `NAME_plain` too, and `--half` stores
+as `--first`. `--keep` ships the network of before as `NAME_plain` too, and `--half` stores
 the new weights in float16, whatever their size. `--halve NAME` stores those of `NAME` or
 `NAME_plain`, which are in the package, in float16. The accuracy is that in float32 on all
 test images, and must be within 0.1 points of what the run found in its own precision.
@@ -82,7 +81,7 @@ def read(folder, finished=True):
     return facts
 
 
-def ship(folder, data, first=None, keep=False, half=False, deepened=None):
+def ship(folder, data, first=None, keep=False, half=False):
     """Weights, record and page of one run; nothing where it is not what it says."""
     import keras_resnets
     from keras_resnets.images import evaluation
@@ -90,12 +89,8 @@ def ship(folder, data, first=None, keep=False, half=False, deepened=None):
     from keras_resnets.weights import saving
 
     facts = read(folder)
-    if ("--weights" in facts["command"]) != bool(first or deepened):
-        raise SystemExit(
-            f"{folder}: a run with --weights needs --first or --deepened, no other does"
-        )
-    if deepened is not None:
-        facts["deepened"] = deepened
+    if ("--weights" in facts["command"]) != (first is not None):
+        raise SystemExit(f"{folder}: --first belongs to a run that has --weights")
     if first is not None:
         facts["first"] = read(first, finished=False)
         history = (first / "history.csv").read_text("utf-8")
@@ -131,7 +126,7 @@ def ship(folder, data, first=None, keep=False, half=False, deepened=None):
 
 
 def halve(stem, data):
-    """Stores weights of the package in float16, if that changes no accuracy."""
+    """Stores weights of the package in float16, if the accuracy stays within 0.02 points."""
     import keras_resnets
     from keras_resnets.images import evaluation
 
@@ -267,7 +262,7 @@ def page():
     head = HEAD.format(first=first["model"], command=command)
     taught = [*teaching(runs), *plain_and_taught()]
     names = [path.parent.name for path in places]
-    seconds = starts(dict(zip(names, runs, strict=True)))
+    seconds = second_cycles(dict(zip(names, runs, strict=True)))
     return head + "\n".join([*lines, *seconds, *taught]) + "\n"
 
 
@@ -317,12 +312,10 @@ def _place(name):
     return not name.startswith("resnet20"), name
 
 
-def starts(runs):
-    """Lines on the networks, by name, whose training began with trained weights."""
+def second_cycles(runs):
+    """Lines on the networks, by name, whose training went on when it was over."""
     lines = []
     for name, facts in runs.items():
-        if "deepened" in facts:
-            lines += ["", f"{name}: {deepening(facts)}"]
         if "first" not in facts:
             continue
         first = facts["first"]
@@ -346,17 +339,6 @@ def starts(runs):
     return lines
 
 
-def deepening(facts):
-    """How the initial weights were made of those of a shallower network."""
-    trained = facts["deepened"]
-    weights = re.search(r"--weights (\S+)", facts["command"])[1]
-    made = f"python benchmarks/deepen.py {trained} cifar10 {facts['model']} {weights}"
-    return (
-        f"the initial weights are those of {trained} with blocks added that start as the "
-        f"identity (Net2DeeperNet, arXiv:1511.05641): `{made}`"
-    )
-
-
 def epochs_of(facts):
     """30, or 30 + 18 where a first run went before."""
     epochs = facts["recipe"]["epochs"]
@@ -378,7 +360,6 @@ def main():
     parser.add_argument("runs", metavar="RUN", nargs="*", type=pathlib.Path)
     parser.add_argument("--data", metavar="NPZ", required=True)
     parser.add_argument("--first", metavar="RUN", type=pathlib.Path)
-    parser.add_argument("--deepened", metavar="VARIANT", help="see deepen.py")
     parser.add_argument("--keep", action="store_true", help="the old one as NAME_plain")
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--halve", metavar="NAME", nargs="+", default=())
@@ -394,7 +375,6 @@ def main():
                 arguments.first,
                 arguments.keep,
                 arguments.half,
-                arguments.deepened,
             )
         for stem in arguments.halve:
             halve(stem, arguments.data)
