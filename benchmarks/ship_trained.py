@@ -126,7 +126,7 @@ def ship(folder, data, first=None, keep=False, half=False):
 
 
 def halve(stem, data):
-    """Stores weights of the package in float16, if the accuracy stays within 0.02 points."""
+    """Stores weights of the package in float16 if accuracy stays within 0.02 points."""
     import keras_resnets
     from keras_resnets.images import evaluation
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -214,6 +215,20 @@ def test_batches_are_of_mean_0_and_deviation_1(tmp_path, channels, source):
         assert abs(x.mean()) < 0.1 and abs(x.std() - 1) < 0.2, crop
     labelled = evaluation.of_split(data.train, wanted)
     assert next(labelled.batches(4)).shape == (4, 20, 20, channels)
+
+
+@pytest.mark.parametrize("largest, notes", [(1, True), (255, False)])
+def test_images_that_were_divided_by_255_have_a_note(tmp_path, largest, notes):
+    x = np.random.default_rng(0).uniform(0, largest, (12, 20, 20, 1))
+    y = np.arange(12) % 3
+    np.savez(tmp_path / "x.npz", x_train=x.astype("float32"), y_train=y)
+    data = open_dataset(tmp_path / "x.npz", validation=0)
+    known = Preprocessing("raw", (20, 20)).with_channels(1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert channel_statistics.fitted(known, data) == known
+    said = [str(warning.message) for warning in caught]
+    assert [("photos as pixels of 0 to 255" in text) for text in said] == [True] * notes
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ if typing.TYPE_CHECKING:
 # error of a hundredth of its standard deviation.
 _MOST = 5000
 _CHUNK = 64
+# No image of 0 to 255 is so dark.
+_FRACTION = 1.5
 _COLOURS = {"jitter": (0.0,) * 4, "lighting": 0.0, "rand_augment": None}
 
 
@@ -45,6 +47,7 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
     is_known = preprocessing.mode == "raw" or _is_uint8(data.train)
     check_channels(data.train.images, preprocessing.channels, data.name)
     if is_known and not is_guess:
+        _note_fractions(preprocessing, data.train)
         return preprocessing
     mean, std, count = _statistics(data.train)
     if len(mean) == 1:
@@ -65,6 +68,23 @@ def fitted(preprocessing: Preprocessing, data: "Dataset") -> Preprocessing:
         stacklevel=3,
     )
     return measured.with_channels(preprocessing.channels)
+
+
+def _note_fractions(preprocessing: Preprocessing, split: "Split") -> None:
+    """Warns if arrays of pixels that were divided by 255 are taken as they are."""
+    if not preprocessing.takes_pixels or preprocessing.mode != "raw":
+        return
+    if set(preprocessing.mean) != {0.0} or not isinstance(split.images, ArrayImages):
+        return
+    largest = np.abs(split.images.pixels[split.indices[:_CHUNK]]).max()
+    if largest <= _FRACTION:
+        warnings.warn(
+            f"the network takes the training images as they are, which are numbers up to "
+            f"{largest:.3g}, and it would take photos as pixels of 0 to 255: predict "
+            "arrays such as these, or train on uint8 images and a network that scales them",
+            TrainingNote,
+            stacklevel=4,
+        )
 
 
 def check(preprocessing: Preprocessing, data: "Dataset") -> None:
