@@ -369,7 +369,7 @@ def test_another_run_is_not_gone_on_with(tmp_path):
             resume=True,
             model=classifier("bottleneck_original"),
         )
-    with pytest.raises(InvalidArgument, match="another data: fingerprint was"):
+    with pytest.raises(InvalidArgument, match="other data: train was 30, now 35"):
         train(
             classifier(),
             open_small(tmp_path, 0.25, train=45),
