@@ -23,6 +23,11 @@ from keras_resnets.quantization import ranges
 IMAGES = noise(12, *zoo.SHAPE)
 
 
+def images_of(name):
+    """Images for a network of the zoo; one divides pixels by 255 itself."""
+    return 127 + 60 * IMAGES if name == "swish_block" else IMAGES
+
+
 def says(model, images=IMAGES):
     """The outputs of a model as a list of arrays."""
     found = keras.tree.flatten(model(images, training=False))
@@ -62,8 +67,7 @@ def test_without_rounding_it_is_the_float_model(name):
 def test_rounded_it_is_near_the_float_model(name):
     """Nothing is compared with itself: the reference is what the user gave."""
     model = zoo.seeded(name)
-    # It divides pixels by 255 itself.
-    images = 127 + 60 * IMAGES if name == "swish_block" else IMAGES
+    images = images_of(name)
     made = quantization.quantize_aware(model, calibration=images)
     assert sqnr(says(model, images), says(made, images)) > 25
 
@@ -345,7 +349,7 @@ def test_every_format(name, tmp_path):
         # A SavedModel's logits cannot be read.
         assert (report.logits or report.outputs).relative_error < 1e-4
     for write, path in ((to_tflite, "b.tflite"), (to_onnx, "b.onnx")):
-        report = write(model, tmp_path / path, "int8", calibration=IMAGES)
+        report = write(model, tmp_path / path, "int8", calibration=images_of(name))
         assert report.logits.sqnr > 25
 
 
