@@ -12,6 +12,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
 from keras_resnets.export import signature
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
@@ -158,7 +159,7 @@ def _check_parts(model: keras.Model) -> None:
     for layer in model.layers:
         if not isinstance(layer, keras.Model):
             continue
-        if getattr(layer, "outputs", None):
+        if anatomy.has_graph(layer):
             _check_parts(layer)
         elif any(_must_change(part) for part in (layer, *all_layers(layer))):
             raise InvalidArgument(

@@ -41,6 +41,13 @@ def holds_others(layer: keras.layers.Layer) -> bool:
     return bool(layer._layers)
 
 
+def has_graph(operation: typing.Any) -> bool:
+    """Returns whether it is a model with a graph; a subclassed one has none."""
+    return isinstance(operation, keras.Model) and bool(
+        getattr(operation, "outputs", None)
+    )
+
+
 def producer(
     tensor: keras.KerasTensor, levels: tuple[typing.Any, ...] = ()
 ) -> tuple[typing.Any, typing.Any]:
@@ -56,7 +63,7 @@ def producer(
     """
     operation, node, index = tensor._keras_history
     inputs = operation._inbound_nodes[node].input_tensors
-    if getattr(operation, "outputs", None) and isinstance(operation, keras.Model):
+    if has_graph(operation):
         inner = keras.tree.flatten(operation.outputs)[index]
         return producer(inner, (*levels, (operation, inputs)))
     if levels and isinstance(operation, keras.layers.InputLayer):

@@ -214,7 +214,7 @@ def chosen(values: np.ndarray, index: int | None) -> int:
 
 def check_graph(model: typing.Any) -> None:
     """Raises `InvalidArgument` unless a model has a graph of layers."""
-    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+    if not anatomy.has_graph(model):
         raise InvalidArgument(
             "a heat map requires a functional or Sequential keras.Model; got "
             f"{type(model).__name__}"
@@ -249,7 +249,7 @@ def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:
 def _evidence(tensor: typing.Any) -> typing.Any:
     """The classifier's output at each place instead of `tensor`; None if it has none."""
     operation, inputs = outputs.maker(tensor)
-    if outputs.has_graph(operation):
+    if anatomy.has_graph(operation):
         inner = _evidence(operation.outputs[tensor._keras_history.tensor_index])
         if inner is None:
             return None

@@ -69,7 +69,7 @@ def logits_by_output(model: keras.Model) -> Tensors:
 def _in_front(tensor: Any) -> Any:
     """The input of the softmax or sigmoid that produces a symbolic tensor."""
     operation, inputs = maker(tensor)
-    if has_graph(operation):
+    if anatomy.has_graph(operation):
         inner = _in_front(operation.outputs[tensor._keras_history.tensor_index])
         return keras.Model(operation.inputs, inner)(inputs)
     if moves(operation):
@@ -90,7 +90,7 @@ def _renamed(layer: Any, ending: str, **changes: Any) -> Any:
 def _kind(model: Any) -> str:
     """The name of the only output of `model`."""
     operation, _ = maker(model.outputs[0])
-    if has_graph(operation) and len(operation.outputs) == 1:
+    if anatomy.has_graph(operation) and len(operation.outputs) == 1:
         return _kind(operation)
     if len(model.outputs[0].shape) != 2 or isinstance(operation, _POOLS):
         return "features"
@@ -100,7 +100,7 @@ def _kind(model: Any) -> str:
 def _ends_in_probability(tensor: Any) -> bool:
     """Whether a softmax or sigmoid produces a tensor, here or in a nested model."""
     operation, inputs = maker(tensor)
-    if has_graph(operation):
+    if anatomy.has_graph(operation):
         inner = operation.outputs[tensor._keras_history.tensor_index]
         return _ends_in_probability(inner)
     if moves(operation):
@@ -151,13 +151,6 @@ def moves(operation: Any) -> bool:
 def _name(operation: Any) -> str:
     """The name of the layer, or of the layer that a quantization-aware one replaces."""
     return (getattr(operation, "replaces", None) or [operation.name])[-1]
-
-
-def has_graph(operation: Any) -> bool:
-    """Whether it is a nested model with a graph, which a subclassed one lacks."""
-    return isinstance(operation, keras.Model) and bool(
-        getattr(operation, "outputs", None)
-    )
 
 
 def maker(tensor: Any) -> tuple[Any, Any]:

@@ -56,7 +56,7 @@ def _classifier(model: keras.Model) -> typing.Any:
     tensor = model.outputs[0]
     while True:
         operation, inputs = outputs.maker(tensor)
-        if outputs.has_graph(operation):
+        if anatomy.has_graph(operation):
             tensor = operation.outputs[tensor._keras_history.tensor_index]
             continue
         if isinstance(operation, (keras.layers.Dense, keras.layers.Conv2D)):

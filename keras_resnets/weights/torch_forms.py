@@ -89,8 +89,8 @@ def check(tensors: "dict[tuple[str, str], np.ndarray]") -> None:
         fields.setdefault(module, set()).add(field)
         if "fake_quant" in module:
             raise WeightsError(
-                f"{printable(module, 100)}: it is of torch's quantization-aware training; "
-                "save the state_dict of the float network"
+                f"{printable(module, 100)}: torch has prepared the network for "
+                "quantization-aware training; save the state_dict of the float network"
             )
     for module, own in fields.items():
         for pattern, by, undone in _COMPUTED:

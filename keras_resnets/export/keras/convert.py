@@ -25,6 +25,7 @@ from keras_resnets.export.keras import contents
 from keras_resnets.export.keras.runner import LoadedModelRunner
 from keras_resnets.export.landing import ExportReport
 from keras_resnets.graph import activations
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
@@ -174,7 +175,7 @@ def _same_seed(copy: Any, layer: Any) -> None:
 
 
 def _plain_layer(layer: Any) -> Any:
-    if isinstance(layer, keras.Model) and getattr(layer, "outputs", None):
+    if anatomy.has_graph(layer):
         return plain(layer)
     if isinstance(layer, (keras.Model, keras.layers.TFSMLayer)):
         raise ExportError(
