@@ -6,10 +6,12 @@ nested.
 
 import typing
 from collections.abc import Callable
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph import activations
 
 LOGITS, SOFTMAX, SIGMOID = "logits", "softmax", "sigmoid"
@@ -39,6 +41,20 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def holds_others(layer: keras.layers.Layer) -> bool:
     """Whether a layer is a model or a wrapper, or contains layers otherwise."""
     return bool(layer._layers)
+
+
+def check_unadapted(layers: Iterable[keras.layers.Layer], what: str) -> None:
+    """Raises `InvalidArgument` for a layer with a LoRA adapter.
+
+    Its `kernel` is a sum that Keras computes, to which nothing can be assigned.
+    """
+    for layer in layers:
+        if getattr(layer, "lora_enabled", False):
+            raise InvalidArgument(
+                f"{what} takes layers without LoRA adapters; {layer.name} has one of "
+                f"rank {layer.lora_rank}: model.save_weights('merged.weights.h5') merges "
+                "them; load that file into the network as it was built"
+            )
 
 
 def has_graph(operation: typing.Any) -> bool:

@@ -5,6 +5,8 @@ import typing
 import keras
 import numpy as np
 
+from keras_resnets.errors import InvalidArgument
+
 
 def at_map(
     model: keras.Model,
@@ -24,10 +26,19 @@ def at_map(
 
     Returns:
         Two float32 arrays (rows, columns, channels).
+
+    Raises:
+        InvalidArgument: the backend has no gradients: NumPy or OpenVINO.
     """
+    backend = keras.backend.backend()
+    if backend not in _GRADIENTS:
+        raise InvalidArgument(
+            "grad-cam requires the TensorFlow, JAX or PyTorch backend "
+            f"(KERAS_BACKEND={'|'.join(_GRADIENTS)}); got {backend!r}"
+        )
     feature_map = keras.Model(model.inputs, tensor)(_as_tensor(images), training=False)
     rest = keras.Model(tensor, scores)
-    slopes = _GRADIENTS[keras.backend.backend()](rest, feature_map, index)
+    slopes = _GRADIENTS[backend](rest, feature_map, index)
     first = _is_first(tensor)
     return tuple(  # type: ignore[return-value]
         np.transpose(each, (1, 2, 0)) if first else each

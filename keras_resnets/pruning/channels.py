@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import bn_folding
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
@@ -140,6 +141,7 @@ def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Mode
             f"{model.name} is quantization-aware: shrink the float model, then "
             "quantize it"
         )
+    anatomy.check_unadapted((layer for layer, _ in layers_of(model)), "shrink")
     for layer, _ in layers_of(model):
         if getattr(layer, "data_format", "") == "channels_first":
             raise InvalidArgument(

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.graph import anatomy
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
 from keras_resnets.pruning.patterns import check_prunable
@@ -153,7 +154,9 @@ class KeepZeros(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         _check_backend()
         self._masks = []
-        for layer in prunable(fitted(self.model)):
+        layers = prunable(fitted(self.model))
+        anatomy.check_unadapted(layers, "KeepZeros")
+        for layer in layers:
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             if (kernel == 0).any():
                 mask = keras.ops.convert_to_tensor((kernel != 0).astype("float32"))

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.graph import anatomy
 from keras_resnets.graph.nodes import layers_of
 
 # See `mask_of`.
@@ -131,8 +132,9 @@ def prunable(model: keras.Model, pattern: str = "unstructured") -> list[typing.A
 
 
 def check_prunable(model: keras.Model, pattern: str) -> list[typing.Any]:
-    """Returns `prunable`; raises `InvalidArgument` if it is empty."""
+    """Returns `prunable`; raises `InvalidArgument` if it is empty, or for LoRA."""
     layers = prunable(model, pattern)
+    anatomy.check_unadapted(layers, "pruning")
     if not layers:
         needs = {"unstructured": "", "vw-2:4": " with inputs and outputs in fours"}
         raise InvalidArgument(

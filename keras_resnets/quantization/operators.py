@@ -93,7 +93,7 @@ class Graph:
         An 8-bit range clips rare values. With 16 bits, one bit is kept as a reserve for
         values larger than those of the calibration.
         """
-        low, high = self.seen.get(grid.name, (float(grid.low), float(grid.high)))
+        low, high = self.seen.get(grid.name) or grid.bounds()
         return 2 * max(-low, high)
 
     def precision_of(self, grid: FakeQuantize, precisions: dict[str, str]) -> str:

@@ -301,7 +301,7 @@ def to_tflite(
     overwrite: bool = False,
     threads: int = 2,
     *,
-    plan: PrecisionPlan | None = None,
+    plan: str | Recipe | PrecisionPlan | None = None,
     **options: typing.Any,
 ) -> ExportReport:
     """Writes a quantization-aware model as the int8 TFLite file that it simulates.
@@ -315,9 +315,10 @@ def to_tflite(
         input_size: (height, width) for a model that leaves them open.
         overwrite: replace an existing file.
         threads: threads of the LiteRT interpreter.
-        plan: the plan of the model, see `quantize_aware`. The passport names it, the
-            file `<path>.plan.json` contains it if it has rules for layers, and it gives
-            the default of `storage`, `prefer` and `sparse`. None for no such record.
+        plan: the recipe or plan of the model, as `quantize_aware` takes it. The passport
+            names it, the file `<path>.plan.json` contains it if it has rules for layers,
+            and it gives the default of `storage`, `prefer` and `sparse`. None for no such
+            record.
         **options: `io_dtype`, `batch`, `packed`, `storage`, `prefer`, `pooled_strides`,
             `sparse`, `logits`, `features`.
 
@@ -345,6 +346,7 @@ def to_tflite(
     options |= {"overwrite": overwrite, "threads": threads}
     if plan is None:
         return tflite.to_tflite(model, path, **options)
+    plan = PrecisionPlan.of(plan)
     plan_files.check_place(path, overwrite, plan)
     asked = options.get("storage"), options.get("prefer")
     options["storage"], options["prefer"] = plan.storage_words(*asked)

@@ -12,6 +12,8 @@ from keras_resnets.errors import InvalidArgument
 
 # Linux' names of bfloat16 instructions of x86; those of ARM were not measured.
 _BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16"})
+# The backends with gradients.
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def listed() -> list[str]:
@@ -28,6 +30,15 @@ def listed() -> list[str]:
     counts = {"cuda": torch.cuda.device_count, "xpu": torch.xpu.device_count}
     count = counts[kind]() if kind in counts else 1
     return [f"{kind}:{index}" for index in range(count)]
+
+
+def check_backend() -> None:
+    """Raises `InvalidArgument` for a backend that only predicts: NumPy and OpenVINO."""
+    if keras.backend.backend() not in BACKENDS:
+        raise InvalidArgument(
+            "training requires the TensorFlow, JAX or PyTorch backend "
+            f"(KERAS_BACKEND={'|'.join(BACKENDS)}); got {keras.backend.backend()!r}"
+        )
 
 
 def accelerated() -> bool:

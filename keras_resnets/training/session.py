@@ -151,6 +151,7 @@ def train(
         >>> model = keras_resnets.create_model("resnet20", classifier_activation=None)
         >>> train(model, "cifar10.npz", "he2015_cifar", "run")  # doctest: +SKIP
     """
+    devices.check_backend()
     recipe = get_recipe(recipe)
     batch_size = batch_size or recipe.batch_size
     check_positive_int("batch_size", batch_size)

@@ -32,6 +32,7 @@ _TORCH = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+_OF_LORA = ("lora_kernel_a", "lora_kernel_b")
 
 
 def weighted(model: keras.Model) -> list[keras.layers.Layer]:
@@ -199,7 +200,16 @@ def torch_tensors(model: keras.Model, layout: typing.Any) -> dict[str, np.ndarra
             raise WeightsError(f"{layout.name} has no name for {layer.name}")
         for variable in layer.weights:
             name = variable_name(variable)
-            array = keras.ops.convert_to_numpy(variable)
+            # The kernel of a LoRA adapter's layer is their sum.
+            if name in _OF_LORA:
+                continue
+            if name not in _TORCH:
+                raise WeightsError(
+                    f"{layout.name} has no name for {variable.path}: give the float model"
+                )
+            array = keras.ops.convert_to_numpy(
+                layer.kernel if name == "kernel" else variable
+            )
             if name == "kernel":
                 array = _torch_axes(array, layout)
             tensors[f"{module}.{_TORCH[name]}"] = np.ascontiguousarray(array)

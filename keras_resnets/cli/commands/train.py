@@ -301,6 +301,7 @@ def _train(asked: Options) -> None:
         from keras_resnets.training import data
         from keras_resnets.training import devices
 
+        devices.check_backend()
         if asked.coordinator:
             devices.connect(asked.coordinator, asked.processes, asked.process)
         opened = data.open_dataset(

@@ -68,7 +68,7 @@ def _default_images(
     if preprocessing is not None and shape[-1] == 3:
         return samples.default_images(shape, None, preprocessing)
     rng = np.random.default_rng(0)
-    return rng.uniform(float(first.low), float(first.high), (4, *shape))
+    return rng.uniform(*first.bounds(), (4, *shape))
 
 
 def _to_tflite(ready: Ready, io_dtype: str) -> bytes:

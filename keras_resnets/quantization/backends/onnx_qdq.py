@@ -55,7 +55,8 @@ def _center(frozen: keras.Model) -> None:
     """Changes every range so that 0 is its middle integer."""
     for layer in frozen.layers:
         if isinstance(layer, FakeQuantize):
-            step = max(float(layer.high), -float(layer.low)) / _LARGEST
+            low, high = layer.bounds()
+            step = max(high, -low) / _LARGEST
             layer.set_range(-(_LARGEST + 1) * step, _LARGEST * step)
 
 

@@ -5,7 +5,6 @@ import typing
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_whole
@@ -230,7 +229,7 @@ def _done(layer: keras.layers.Layer) -> str:
 
 
 def _range_words(layer: quantized.FakeQuantize) -> str:
-    if not float(keras.ops.convert_to_numpy(layer.known)):
+    if not layer.is_known():
         return "not known yet"
-    low, high = (keras.ops.convert_to_numpy(v) for v in (layer.low, layer.high))
-    return f"{float(np.minimum(low, 0)):.4g} to {float(high):.4g} ({layer.ranges})"
+    low, high = layer.bounds()
+    return f"{min(low, 0.0):.4g} to {high:.4g} ({layer.ranges})"

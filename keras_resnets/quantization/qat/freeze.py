@@ -74,7 +74,7 @@ def _fixed(layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
 
 
 def _check_range(layer: keras.layers.Layer) -> None:
-    if not float(layer.known):
+    if not layer.is_known():
         raise InvalidArgument(
             f"the range of {layer.name} is not set: give quantize_aware calibration "
             "images, or train first"
@@ -83,7 +83,7 @@ def _check_range(layer: keras.layers.Layer) -> None:
 
 def _fix_range(old: keras.layers.Layer, new: keras.layers.Layer) -> None:
     _check_range(old)
-    new.set_range(float(old.low), float(old.high))
+    new.set_range(*old.bounds())
 
 
 def amax_of(layer: keras.layers.Layer) -> np.ndarray:
@@ -112,7 +112,8 @@ def least_amax(layer: keras.layers.Layer, bits: int | None = None) -> typing.Any
     while not isinstance(grid, FakeQuantize):
         # Its output has the scale and zero point of its input.
         grid, node, _ = grid._inbound_nodes[node].input_tensors[0]._keras_history
-    step = (float(grid.high) - float(grid.low)) / (2**grid.bits - 1)
+    low, high = grid.bounds()
+    step = (high - low) / (2**grid.bits - 1)
     if not step > 0:
         return 1e-8
     _, largest = fake_quant.levels(bits or layer.weight_bits, narrow=True)

@@ -100,6 +100,14 @@ class FakeQuantize(keras.layers.Layer):
         self.high.assign(max(float(high), 0.0))
         self.known.assign(1.0)
 
+    def bounds(self) -> tuple[float, float]:
+        """Returns (low, high), also of variables that are mirrored on several devices."""
+        return _number(self.low), _number(self.high)
+
+    def is_known(self) -> bool:
+        """Returns whether the range is set."""
+        return _number(self.known) > 0
+
     def call(
         self,
         inputs: typing.Any,
@@ -166,6 +174,11 @@ class FakeQuantize(keras.layers.Layer):
             "positive": self.positive,
             "replaces": list(self.replaces),
         }
+
+
+def _number(variable: typing.Any) -> float:
+    # As a tensor first: float() takes no variable that is mirrored on several devices.
+    return float(ops.convert_to_numpy(ops.convert_to_tensor(variable)))
 
 
 class _RoundsKernel(zeros.KeepsZeros):
