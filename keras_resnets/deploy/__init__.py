@@ -8,9 +8,10 @@ from keras_resnets import lazy
 
 # Imported on access, so that reading the table does not import Keras.
 _IN_MODULE = {
-    "Deployment": ".session",
+    "Deployment": ".outcome",
     "TARGETS": ".targets",
-    "Target": ".row",
+    "Target": ".target",
+    "TargetsFailed": ".outcome",
     "deploy": ".session",
 }
 

@@ -160,7 +160,13 @@ def within(probabilities: np.ndarray, odds_step: float) -> np.ndarray:
     return probabilities / (probabilities + (1 - probabilities) * np.exp(-odds_step))
 
 
-def judge(name: str, result: Agreement, least: float) -> None:
+_ADVICE = (
+    "choose a recipe of more bits, or use quantization-aware training "
+    "(keras-resnets qat)"
+)
+
+
+def judge(name: str, result: Agreement, least: float, advice: str = _ADVICE) -> None:
     """Raises `ExportError` if a target's outputs differ too much.
 
     Args:
@@ -169,6 +175,7 @@ def judge(name: str, result: Agreement, least: float) -> None:
         least: required share of images whose predicted class, or all of whose labels, are
             those of `predict`. Labels that differ by one rounding step at their threshold
             count as equal.
+        advice: what to do if the share is too small.
     """
     if result.other:
         raise ExportError(
@@ -183,6 +190,5 @@ def judge(name: str, result: Agreement, least: float) -> None:
         raise ExportError(
             f"the file for {name} predicts {what} than predict on {wrong} of "
             f"{result.compared} images: {share:.1%} agree, and --min-agreement "
-            f"requires {least:.0%}: choose a recipe of more bits, or use "
-            "quantization-aware training (keras-resnets qat); nothing was written"
+            f"requires {least:.0%}: {advice}; nothing was written"
         )

@@ -32,6 +32,15 @@ def python(variable: str) -> str:
     return os.path.abspath(shutil.which(value) or value)
 
 
+def folder(variable: str) -> pathlib.Path:
+    """Returns the absolute path of the folder that a variable names.
+
+    Args:
+        variable: name of an environment variable that `unusable_folder` accepted.
+    """
+    return pathlib.Path(os.path.abspath(os.path.expanduser(os.environ[variable])))
+
+
 def unusable_python(variable: str, modules: Sequence[str]) -> str | None:
     """Returns why a variable does not name a usable Python interpreter, or None.
 
@@ -57,11 +66,11 @@ def unusable_folder(variable: str, names: Sequence[str]) -> str | None:
         names: paths that must exist in the folder.
     """
     value = os.path.expanduser(os.environ[variable])
-    folder = pathlib.Path(value)
-    missing = [name for name in names if not (folder / name).exists()]
+    place = pathlib.Path(value)
+    missing = [name for name in names if not (place / name).exists()]
     if not missing:
         return None
-    reason = f"has no {missing[0]}" if folder.is_dir() else "is not a folder"
+    reason = f"has no {missing[0]}" if place.is_dir() else "is not a folder"
     return (
         f"{variable} must name a folder with {', '.join(names)}; got {shown(value)}, "
         f"which {reason}"

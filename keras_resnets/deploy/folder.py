@@ -10,6 +10,7 @@ from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.export import passport
+from keras_resnets.images.labels import as_lines
 from keras_resnets.io import files
 
 
@@ -24,7 +25,7 @@ def fill(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> None:
     copy(exported, job.folder)
     if job.thresholds is not None:
         passport.add(job.folder / exported.path.name, thresholds=job.thresholds)
-    (job.folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
+    (job.folder / "labels.txt").write_text(as_lines(job.labels), "utf-8")
     text = json.dumps(report, indent=1, allow_nan=False)
     (job.folder / "report.json").write_text(text + "\n", "utf-8")
     (job.folder / "README.md").write_text(readme(job, exported, report), "utf-8")
@@ -58,6 +59,8 @@ def readme(job: Job, exported: ExportedFile, report: Mapping[str, Any]) -> str:
     ]
     if room is not None:
         lines += ["## Run it", "", room.snippet(job, exported)]
+    else:
+        lines += ["## Input and output", "", snippets.described(job, exported)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,7 +1,6 @@
 """Deployment of a network: quantize, export, run in the target's runtime, compare."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from keras_resnets.deploy.job import Proof
 from keras_resnets.deploy.job import Workshop
 from keras_resnets.deploy.options import Asked
 from keras_resnets.deploy.options import find_all
+from keras_resnets.deploy.outcome import Deployment
+from keras_resnets.deploy.outcome import TargetsFailed
 from keras_resnets.deploy.target import module_of
 from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import ExportError
@@ -46,21 +47,8 @@ from keras_resnets.system import progress as steps
 # Number of images to compare on. Plain kernels take seconds for an image of 224 pixels:
 # of larger images as many as have the pixels of 100 images of 64 x 64, but at least ten.
 _COMPARED, _PIXELS, _FEWEST = 100, 100 * 64 * 64, 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Deployment:
-    """A written folder of a target.
-
-    Attributes:
-        target: name of the target.
-        folder: path of the folder.
-        report: contents of its `report.json`.
-    """
-
-    target: str
-    folder: pathlib.Path
-    report: dict[str, Any]
+# Recipes of more bits than int8, coarsest first.
+_FINER = ("static_wi8_ai16", "float16", "float32")
 
 
 def deploy(
@@ -125,7 +113,9 @@ def deploy(
     Raises:
         InvalidArgument: an argument is not allowed, or a toolchain is not installed.
         ExportError: a target cannot run the file, has too little memory for it, or
-            returns different outputs; no folder was written, for any target.
+            returns different outputs; its folder was not written. Of several targets
+            all are tried: the error is then a `TargetsFailed`, with the `deployments`
+            that were written.
 
     Example:
         >>> import keras_resnets, numpy as np, tempfile
@@ -170,28 +160,48 @@ def deploy(
         scratch = stack.enter_context(files.scratch_folder())
         workshop = Workshop(model, chosen, scratch, threads)
         predicted = model.predict(shown, batch_size=32, verbose=0)
-        deployments = []
-        for row in rows:
-            progress(f"{row.name}: {row.title}")
-            where = stack.enter_context(
-                files.atomic_folder(place / row.name, destination.patterns(row))
-            )
-            spec = asked.spec(row)
-            job = Job(
-                row,
-                spec,
-                workshop,
-                where,
-                shown,
-                names,
-                ram,
-                flash,
-                source_photos,
-                thresholds,
-            )
-            with steps.step(f"{row.name}: {row.title}"):
-                report = _fill(job, predicted, min_agreement, watch)
-            deployments.append(Deployment(row.name, place / row.name, report))
+
+        def write(row: Target) -> Deployment:
+            title, where = f"{row.name}: {row.title}", place / row.name
+            progress(title)
+            with files.atomic_folder(where, destination.patterns(row)) as scratch:
+                job = Job(
+                    row,
+                    asked.spec(row),
+                    workshop,
+                    scratch,
+                    shown,
+                    names,
+                    ram,
+                    flash,
+                    source_photos,
+                    thresholds,
+                )
+                with steps.step(title):
+                    report = _fill(job, predicted, min_agreement, watch)
+            return Deployment(row.name, where, report)
+
+        return _each(rows, write)
+
+
+def _each(
+    rows: Sequence[Target], write: Callable[[Target], Deployment]
+) -> list[Deployment]:
+    """Calls a function for each target, also if it fails for others.
+
+    Raises:
+        ExportError: the only target failed, or some of several.
+    """
+    deployments, failures = [], {}
+    for row in rows:
+        try:
+            deployments.append(write(row))
+        except (ExportError, InvalidArgument) as error:
+            if len(rows) == 1:
+                raise
+            failures[row.name] = error
+    if failures:
+        raise TargetsFailed(deployments, failures)
     return deployments
 
 
@@ -350,7 +360,7 @@ def _proven(
         expected.odds_step,
         job.cuts,
     )
-    agreement.judge(job.target.name, result, least)
+    agreement.judge(job.target.name, result, least, _advice(job))
     watch(job.target.name, job.images, predicted, ran)
     record = result.record()
     if proof.outputs is None:
@@ -366,7 +376,7 @@ def _classes(
     result = agreement.compare(
         predicted, outputs, outputs, agreement.FLOAT_STEP, "predict", cuts=job.cuts
     )
-    agreement.judge(job.target.name, result, least)
+    agreement.judge(job.target.name, result, least, _advice(job))
     largest = float(np.abs(outputs - predicted).max())
     return {
         "proof": proof.ran,
@@ -374,6 +384,24 @@ def _classes(
         "outputs": None,
         "largest_difference": round(largest, 6),
     }
+
+
+def _advice(job: Job) -> str:
+    """Returns what to do if too few predictions of a target's file are `predict`'s."""
+    target = job.target
+    if target.quantizes:
+        return (
+            f"{target.takes} itself quantizes the network to 8 bits, with one scale for "
+            "all channels of a tensor on some chips: use more calibration images "
+            "(--calibration-count), or a network without depthwise convolutions"
+        )
+    if is_quantized(job.model):
+        return "train for more epochs (keras-resnets qat)"
+    finer = [name for name in _FINER if name in target.recipes]
+    if job.spec.recipe in finer:
+        finer = finer[finer.index(job.spec.recipe) + 1 :]
+    choice = f"choose the recipe {' or '.join(finer)}, or " if finer else ""
+    return f"{choice}use quantization-aware training (keras-resnets qat)"
 
 
 def _check_operators(job: Job, exported: ExportedFile) -> None:

@@ -1,11 +1,14 @@
-"""Python code for the README that preprocesses a photo and runs a file."""
+"""Code and text for the README: how a photo is preprocessed, and how a file is run."""
 
 import textwrap
+from typing import Any
 
 import numpy as np
 
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
+from keras_resnets.export.tflite import runner as tflite_runner
+from keras_resnets.images.preprocessing import GREY
 from keras_resnets.images.preprocessing import Preprocessing
 
 _HEAD = """```python
@@ -70,24 +73,33 @@ y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 }
 
 
-def python(job: Job, exported: ExportedFile, pip: str) -> str:
+def python(
+    job: Job,
+    exported: ExportedFile,
+    packages: str,
+    runtime: str | None = None,
+    run: str | None = None,
+) -> str:
     """Returns a Python program that prints the classes of a photo, see `answers`.
 
     Args:
         job: the target's job.
         exported: the exported file.
-        pip: command that installs the program's requirements.
+        packages: Python packages of the runtime.
+        runtime: line that imports the runtime; None for that of the file's format.
+        run: code that computes the outputs `y` from the input `x`; None for that of the
+            file's format.
     """
-    head = _HEAD.format(pip=pip, runtime=_RUNTIMES[exported.spec.format])
-    if job.model.preprocessing.channels not in (1, 3):
+    preprocessing = job.model.preprocessing
+    head = _HEAD.format(
+        pip=f"pip install {packages} {requirements(preprocessing, exported)}",
+        runtime=runtime or _RUNTIMES[exported.spec.format],
+    )
+    if preprocessing.channels not in (1, 3):
         head = head[: head.index("from PIL")] + _ARRAY
-    run = _RUN[exported.spec.format].format(file=exported.path.name)
+    run = run or _RUN[exported.spec.format].format(file=exported.path.name)
     return (
-        head
-        + preparing(job.model.preprocessing, exported)
-        + run
-        + answers(job, "y[0]")
-        + "```\n"
+        head + preparing(preprocessing, exported) + run + answers(job, "y[0]") + "```\n"
     )
 
 
@@ -137,7 +149,7 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
     """Returns Python code that computes a file's input `x` from a Pillow `image`.
 
     The code resizes with antialiasing, takes the centre crop, and normalizes unless the
-    file does. Letterboxing and images other than RGB require this package.
+    file does. Letterboxing and images other than photos require this package.
 
     Args:
         preprocessing: the network's preprocessing.
@@ -145,11 +157,7 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
     """
     if exported.spec.source is not None:
         return _PLAIN.format(*exported.spec.source)
-    if (
-        not preprocessing.takes_pixels
-        or preprocessing.letterbox
-        or preprocessing.channels == 1
-    ):
+    if _needs_package(preprocessing):
         return (
             "from keras_resnets import Preprocessing  # its letterbox or channels\n"
             f"prepare = {preprocessing!r}\nx = prepare(image)[None]\n"
@@ -177,10 +185,90 @@ def preparing(preprocessing: Preprocessing, exported: ExportedFile) -> str:
 
 def normalizing(preprocessing: Preprocessing) -> list[str]:
     """Returns Python code that normalizes an array `x` of RGB pixels."""
-    lines = ["x = x[..., ::-1]"] if preprocessing.channel_order == "bgr" else []
+    if preprocessing.channels == 1:
+        lines = [f"x = x @ np.float32({[[share] for share in GREY]})"]
+    else:
+        lines = ["x = x[..., ::-1]"] if preprocessing.channel_order == "bgr" else []
     return [
         *lines,
         f"x = x * np.float32({preprocessing.scale!r})",
         f"x = (x - np.float32({list(preprocessing.mean)})) "
         f"/ np.float32({list(preprocessing.std)})",
+    ]
+
+
+def _needs_package(preprocessing: Preprocessing) -> bool:
+    """Whether the code of `preparing` imports this package."""
+    return not preprocessing.takes_pixels or preprocessing.letterbox
+
+
+def requirements(preprocessing: Preprocessing, exported: ExportedFile) -> str:
+    """Returns the Python packages that the code of `preparing` needs."""
+    package = _needs_package(preprocessing) and exported.spec.source is None
+    return "numpy pillow" + (" keras-resnets" if package else "")
+
+
+def described(job: Job, exported: ExportedFile) -> str:
+    """Returns the README's list of what a file's input and output mean.
+
+    It is for targets whose code does not open photos.
+    """
+    preprocessing = job.model.preprocessing
+    height, width = preprocessing.size
+    shape = f"{height} x {width} x {preprocessing.channels}"
+    lines = [f"- Image, height x width x channels: {shape}. {_resized(preprocessing)}"]
+    if exported.report.takes_pixels:
+        lines.append(f"- Input: its {_colours(preprocessing)} values, 0 to 255.")
+    else:
+        scaled = (
+            f"value * {preprocessing.scale:.9g}"
+            if preprocessing.scale != 1
+            else "value"
+        )
+        lines.append(
+            f"- Input: `({scaled} - mean) / std` of its {_colours(preprocessing)} values"
+            f"{', 0 to 255' if preprocessing.takes_pixels else ''}, with mean "
+            f"{list(preprocessing.mean)} and std {list(preprocessing.std)}."
+        )
+    if exported.spec.format == "tflite":
+        interpreter = tflite_runner.litert().Interpreter(str(exported.path))
+        if not exported.report.takes_pixels:
+            lines += _integers("input", interpreter.get_input_details()[0])
+        lines += _integers("output", interpreter.get_output_details()[0])
+    kind = "probability" if exported.report.output == "predictions" else "logit"
+    lines.append(f"- Output: the {kind} of each class, in the order of `labels.txt`.")
+    return "\n".join(lines) + "\n"
+
+
+def _resized(preprocessing: Preprocessing) -> str:
+    """Returns a sentence about the geometry of the preprocessing."""
+    if preprocessing.letterbox:
+        return (
+            "`keras_resnets.Preprocessing(..., letterbox=True)` fits the photo into it."
+        )
+    tall, wide = (
+        int(side / preprocessing.crop_fraction + 1e-6) for side in preprocessing.size
+    )
+    return (
+        f"Resize the photo ({preprocessing.interpolation}, smoothed) to the smallest size "
+        f"of its aspect ratio that covers {tall} x {wide}, and crop the centre."
+    )
+
+
+def _colours(preprocessing: Preprocessing) -> str:
+    """Returns the name of the channels."""
+    if preprocessing.channels == 1:
+        shares = zip(GREY, "RGB", strict=True)
+        return f"grey ({' + '.join(f'{share} {name}' for share, name in shares)})"
+    return preprocessing.channel_order.upper() if preprocessing.channels == 3 else "own"
+
+
+def _integers(name: str, details: dict[str, Any]) -> list[str]:
+    """Returns the line about the type of an integer file's input or output, if it is."""
+    scale, zero = details["quantization"]
+    if not scale:
+        return []
+    return [
+        f"- Type of the {name}: `{np.dtype(details['dtype']).name}`, whose real value is "
+        f"`(integer {-int(zero):+d}) * {scale:.9g}`."
     ]

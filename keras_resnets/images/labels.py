@@ -170,6 +170,18 @@ def typed(text: str) -> tuple[tuple[str, ...], ...]:
     return class_names(len(names), names)
 
 
+def as_lines(names: Sequence[str]) -> str:
+    r"""Returns the text of a `labels.txt`: a line for each class.
+
+    Line breaks in a name become spaces, so that no later class moves to another line.
+
+    Example:
+        >>> as_lines(["cat", "big\ndog"])
+        'cat\nbig dog\n'
+    """
+    return "".join(f"{' '.join(name.splitlines())}\n" for name in names)
+
+
 def indices(
     words: list[str], names: tuple[typing.Any, ...], where: str = "the names"
 ) -> tuple[typing.Any, ...]:

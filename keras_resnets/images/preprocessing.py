@@ -37,7 +37,7 @@ MODES = {
 # Bands of a hyperspectral camera: AVIRIS has 224, EnMAP 246.
 MOST_CHANNELS = 1000
 # What red, green and blue count in grey: ITU-R BT.601, as Pillow's mode L.
-_GREY = (0.299, 0.587, 0.114)
+GREY = (0.299, 0.587, 0.114)
 
 
 # Field of `Preprocessing` -> what it may be, also where a file tells it. A mean and a
@@ -149,7 +149,7 @@ class Preprocessing:
         """
         if self.channels == 1:
             return self
-        shares = _GREY[::-1] if self.channel_order == "bgr" else _GREY
+        shares = GREY[::-1] if self.channel_order == "bgr" else GREY
         if self.channels != 3:
             raise InvalidArgument(
                 "a network of one channel requires images of one or three channels; got "
@@ -276,7 +276,7 @@ class Preprocessing:
         ops = tensors.ops_of(x)
         x = ops.cast(x, "float32")
         if self.channels == 1 and x.shape[-1 if last else -3] == 3:
-            weights = np.array([_GREY], "float32")
+            weights = np.array([GREY], "float32")
             x = ops.einsum(
                 "...hwc,dc->...hwd" if last else "...chw,dc->...dhw", x, weights
             )
@@ -353,7 +353,7 @@ def _grey(x: typing.Any, axis: typing.Any) -> typing.Any:
 
     if x.shape[axis] == 1:
         return x
-    weights = np.asarray(_GREY, "float32").reshape((3,) + (1,) * (-axis - 1))
+    weights = np.asarray(GREY, "float32").reshape((3,) + (1,) * (-axis - 1))
     return (np.asarray(x, "float32") * weights).sum(axis=axis, keepdims=True)
 
 

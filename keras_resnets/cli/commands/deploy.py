@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import typing
+from collections.abc import Callable
+from collections.abc import Sequence
 
 from keras_resnets.cli.arguments import calibration
 from keras_resnets.cli.arguments import network
@@ -21,7 +23,8 @@ from keras_resnets.export.tflite import storage
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:
-    from keras_resnets.deploy.session import Deployment
+    from keras_resnets.deploy.outcome import Deployment
+    from keras_resnets.deploy.outcome import TargetsFailed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,8 +195,9 @@ def _deploy(asked: Options) -> None:
         threshold = options.asked_threshold(asked.threshold)
         chosen = calibration.choose(asked, model)
         watcher = page_deploy.Deployed(model, threshold)
-        with training_output.quantization_notes_printed():
-            deployments = deploy.deploy(
+
+        def write() -> "list[Deployment]":
+            return deploy.deploy(
                 model,
                 asked.target,
                 asked.output,
@@ -214,10 +218,30 @@ def _deploy(asked: Options) -> None:
                 progress=output.note,
                 watch=watcher.add,
             )
+
+        with training_output.quantization_notes_printed():
+            deployments, failure = _outcome(write)
         output.keep(targets=deployments)
         for deployment in deployments:
             say(_line(deployment))
-        watcher.show(deployments)
+        watcher.show(deployments, tuple(failure.failures) if failure else ())
+        if failure is not None:
+            output.keep_on_failure()
+            raise failure
+
+
+def _outcome(
+    write: Callable[[], "list[Deployment]"],
+) -> "tuple[Sequence[Deployment], TargetsFailed | None]":
+    """Returns the written folders, and the error if only some targets failed."""
+    from keras_resnets.deploy.outcome import TargetsFailed
+
+    try:
+        return write(), None
+    except TargetsFailed as error:
+        if not error.deployments:
+            raise
+        return error.deployments, error
 
 
 def _line(deployment: "Deployment") -> str:

@@ -11,7 +11,7 @@ if typing.TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from keras_resnets.deploy.session import Deployment
+    from keras_resnets.deploy.outcome import Deployment
     from keras_resnets.reports import Block
 
 # Suffix of a figure's name -> function that formats its value.
@@ -58,8 +58,15 @@ class Deployed:
         gallery.add(images, predicted, ran)
         self._galleries[target] = gallery
 
-    def show(self, deployments: "Sequence[Deployment]") -> None:
-        """Adds the deployments and the images to the page."""
+    def show(
+        self, deployments: "Sequence[Deployment]", failed: Sequence[str] = ()
+    ) -> None:
+        """Adds the deployments and the images to the page.
+
+        Args:
+            deployments: the written folders.
+            failed: names of the targets that failed.
+        """
         if not page.is_requested():
             return
         from keras_resnets.reports import Table
@@ -71,7 +78,9 @@ class Deployed:
         ]
         targets = ", ".join(deployment.target for deployment in deployments)
         page.set_title(f"{self._model.name} for {targets}")
-        if unproven:
+        if failed:
+            page.set_summary(f"Failed, and not written: {', '.join(failed)}.", False)
+        elif unproven:
             page.set_summary(f"Written, but not proven: {', '.join(unproven)}.", False)
         else:
             page.set_summary(

@@ -45,6 +45,7 @@ def prove(job: Job) -> Proof:
             ("model.onnx", "images.npz", "outputs.npz", settings["chip"]),
             folder,
             _SECONDS + _OF_AN_IMAGE * (len(images) + len(ranges)),
+            ("outputs.npz", *settings["writes"]),
         )
         with np.load(folder / "outputs.npz") as loaded:
             outputs = loaded["outputs"]
@@ -64,35 +65,46 @@ def prove(job: Job) -> Proof:
 
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on running the file on the chip."""
-    code, loop = _SNIPPETS[job.target.name]
-    if job.cuts is None:
-        return code.format(labels="")
-    return code.format(labels=loop.format(cuts=snippets.numbers(job.cuts)))
+    if job.target.name == "rockchip":
+        program = snippets.python(
+            job, exported, "rknn-toolkit-lite2", _RKNN_RUNTIME, _RKNN_RUN
+        )
+        return f"On the board:\n\n{program}"
+    labels = ""
+    if job.cuts is not None:
+        labels = _ESP_LABELS.format(cuts=snippets.numbers(job.cuts))
+    return _ESP.format(labels=labels, described=snippets.described(job, exported))
 
 
-_ESP = """Add the component `espressif/esp-dl` and `model.espdl` to an ESP-IDF project:
+_ESP = """Add the component `espressif/esp-dl` to an ESP-IDF project, and `model.espdl` to
+its program by `target_add_aligned_binary_data`, as ESP-DL's tutorial "How to load & test &
+profile model" says:
 
 ```cpp
-dl::Model *model = new dl::Model("model", "model.espdl");
-dl::TensorBase *x = model->get_input();   // int8, exponent in x->exponent
+#include "dl_model_base.hpp"
+
+extern const uint8_t model_espdl[] asm("_binary_model_espdl_start");
+
+dl::Model *model = new dl::Model((const char *)model_espdl);
+dl::TensorBase *x = model->get_input();  // int8; x->shape has the order of its axes
+for (int i = 0; i < x->size; ++i)        // image: the floats of the input, see below
+  ((int8_t *)x->data)[i] = dl::quantize<int8_t>(image[i], DL_RESCALE(x->exponent));
 model->run();
 dl::TensorBase *y = model->get_output();
+for (int i = 0; i < y->size; ++i) {{
+  float score = y->dtype == dl::DATA_TYPE_FLOAT
+      ? ((float *)y->data)[i]
+      : dl::dequantize<int8_t>(((int8_t *)y->data)[i], DL_SCALE(y->exponent));
+  printf("%d %f\\n", i, score);  // line i of labels.txt, from 0
+}}
 {labels}```
-"""
-_ESP_LABELS = """// A score is y * 2^exponent: the labels of the image reach {cuts}.
-"""
-_RKNN = """On the board, with `pip install rknn-toolkit-lite2`:
 
-```python
-import numpy as np
-from rknnlite.api import RKNNLite
-
-board = RKNNLite()
+{described}"""
+_ESP_LABELS = """// The labels of the image are those whose scores reach {cuts}.
+"""
+_RKNN_RUNTIME = "from rknnlite.api import RKNNLite"
+_RKNN_RUN = """board = RKNNLite()
 board.load_rknn("model.rknn")
 board.init_runtime()
-(scores,) = board.inference(inputs=[x], data_format=["nhwc"])
-{labels}```
+y = board.inference(inputs=[x], data_format=["nhwc"])[0].reshape(1, -1)
 """
-_RKNN_LABELS = """labels = np.flatnonzero(scores.ravel() >= np.float32({cuts}))
-"""
-_SNIPPETS = {"esp32": (_ESP, _ESP_LABELS), "rockchip": (_RKNN, _RKNN_LABELS)}

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
@@ -19,8 +20,8 @@ PACKAGE = "model.mlpackage"
 def prove(job: Job) -> Proof:
     """Converts the file and compares the program's shapes with the network's.
 
-    The program is not run. Its input, output and convolution kernels must have the shapes
-    of the network's, and the kernels must be finite.
+    The program is not run. Its input and output must have the shapes of the network's, its
+    convolution kernels those of the SavedModel, and the kernels must be finite.
 
     Raises:
         ExportError: coremltools failed, or the shapes differ.
@@ -29,7 +30,9 @@ def prove(job: Job) -> Proof:
     with files.scratch_folder() as folder:
         shutil.copytree(exported.path, folder / "saved_model")
         words = ("saved_model", PACKAGE, "facts.json")
-        version = other_python.run(job, coreml_worker, words, folder, _SECONDS)
+        version = other_python.run(
+            job, coreml_worker, words, folder, _SECONDS, (PACKAGE, "facts.json")
+        )
         facts = json.loads((folder / "facts.json").read_text("utf-8"))
         _check(job, facts)
         shutil.copytree(folder / PACKAGE, job.folder / PACKAGE)
@@ -50,19 +53,10 @@ def prove(job: Job) -> Proof:
 
 def _check(job: Job, facts: dict[str, object]) -> None:
     """Raises `ExportError` if a program's shapes differ from the network's."""
-    kernels = [
-        # Keras: (height, width, in, out). Core ML: (out, in, height, width).
-        [shape[3], shape[2], shape[0], shape[1]]
-        for shape in (
-            tuple(layer.kernel.shape)
-            for layer in prepare.all_layers(job.model)
-            if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4
-        )
-    ]
     expected = {
         "input": [1, *prepare.input_shape(job.model)],
         "output": [1, len(job.labels)],
-        "kernels": sorted(kernels),
+        "kernels": facts["expected_kernels"],
         "finite": True,
     }
     for name, value in expected.items():
@@ -95,6 +89,7 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "let network = try model(configuration: MLModelConfiguration())\n"
         "let result = try network.prediction(input: x)  // MLMultiArray, see below\n"
         f"{_labels(job)}```\n\n"
+        f"{snippets.described(job, exported)}\n"
         "`report.json` contains the shapes of the input and output. The package was "
         "converted and not run, since Core ML runs on Apple's devices only: compare its "
         "outputs with those of `predict` on yours before you ship it.\n"

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from keras_resnets.deploy import snippets
 from keras_resnets.deploy import targets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
@@ -212,6 +213,7 @@ tflite::MicroInterpreter interpreter(tflite::GetModel(model_vela), resolver, are
 interpreter.AllocateTensors();
 ```
 
+{snippets.described(job, exported)}
 The cycles in `report.json` are Vela's estimate, not measured on a chip. To compile the file
 for another system configuration, use your own `vela.ini`:
 

@@ -74,5 +74,5 @@ def snippet(job: Job, exported: ExportedFile) -> str:
         "val scores = outputs[0].readFloat()\n"
         f"{_labels(job)}```\n\n"
         "In Python, on the CPU, with the preprocessing of a photo:\n\n"
-        + snippets.python(job, exported, "pip install ai-edge-litert numpy pillow")
+        + snippets.python(job, exported, "ai-edge-litert")
     )

@@ -29,7 +29,9 @@ def prove(job: Job) -> Proof:
         words: tuple[object, ...] = (exported.path, images_path, scores_path)
         if job.cuts is not None:
             words = (*words, job.cuts.min())
-        version = other_python.run(job, mediapipe_worker, words, folder, seconds)
+        version = other_python.run(
+            job, mediapipe_worker, words, folder, seconds, (scores_path.name,)
+        )
         with np.load(scores_path) as loaded:
             scores = loaded["scores"]
             if job.cuts is not None:

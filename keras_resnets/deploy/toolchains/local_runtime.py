@@ -58,5 +58,4 @@ def prove(job: Job) -> Proof:
 
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns Python code that preprocesses a photo and runs the file."""
-    pip = f"pip install {_PACKAGES[exported.spec.format]} numpy pillow"
-    return snippets.python(job, exported, pip)
+    return snippets.python(job, exported, _PACKAGES[exported.spec.format])

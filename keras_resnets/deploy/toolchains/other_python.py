@@ -11,6 +11,7 @@ from keras_resnets.deploy import environment
 from keras_resnets.deploy.job import Job
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
+from keras_resnets.errors import shown
 from keras_resnets.system import child_process
 
 
@@ -20,6 +21,7 @@ def run(
     words: tuple[object, ...],
     folder: pathlib.Path,
     seconds: float,
+    writes: tuple[str, ...] = (),
 ) -> str:
     """Runs a worker and returns the last line that it prints.
 
@@ -29,6 +31,7 @@ def run(
         words: arguments of the worker.
         folder: working directory.
         seconds: time limit in seconds.
+        writes: names of the files in `folder` that the worker must have written.
 
     Raises:
         ExportError: it failed; the message contains the last line of its errors.
@@ -42,5 +45,12 @@ def run(
         raise ExportError(
             f"{job.target.takes} failed on the {job.spec.recipe} file of "
             f"{job.model.name}: {reason}; nothing was written"
+        )
+    absent = [name for name in writes if not (folder / name).exists()]
+    if absent:
+        raise ExportError(
+            f"{job.target.takes} must write {', '.join(writes)}; it ended without "
+            f"{', '.join(absent)}: check the Python of {job.target.variable}, "
+            f"{shown(python[0])}; nothing was written"
         )
     return out.strip().rpartition("\n")[2]

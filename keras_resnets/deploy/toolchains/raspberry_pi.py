@@ -1,6 +1,5 @@
 """Raspberry Pi: runs the folder's `run.py` with an arm64 Python under qemu-user."""
 
-import os
 import pathlib
 import shutil
 import textwrap
@@ -8,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnets.deploy import environment
 from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import printable
+from keras_resnets.images.labels import as_lines
 from keras_resnets.io import files
 from keras_resnets.system import child_process
 
@@ -50,13 +51,13 @@ def prove(job: Job) -> Proof:
         ExportError: `run.py` failed, or the outputs of two processors differ.
     """
     exported = job.export()
-    root = pathlib.Path(os.environ[str(job.target.variable)])
+    root = environment.folder(str(job.target.variable))
     outputs: dict[str, np.ndarray] = {}
     version = ""
     with files.scratch_folder() as folder:
         shutil.copyfile(exported.path, folder / exported.path.name)
         (folder / RUNNER).write_text(runner(job, exported), "utf-8")
-        (folder / "labels.txt").write_text("\n".join(job.labels) + "\n", "utf-8")
+        (folder / "labels.txt").write_text(as_lines(job.labels), "utf-8")
         np.save(folder / "inputs.npy", job.file_inputs(exported))
         for processor, part in job.target.settings["processors"].items():
             version = _run(root, processor, part, folder, len(job.images))
@@ -149,8 +150,9 @@ def write(job: Job, proof: Proof | None) -> None:
 
 def snippet(job: Job, exported: ExportedFile) -> str:
     """Returns the README's section on running `run.py`."""
+    packages = snippets.requirements(job.model.preprocessing, exported)
     return f"""```sh
-pip install ai-edge-litert numpy pillow
+pip install ai-edge-litert {packages}
 python {RUNNER} photo.jpg
 python {RUNNER}  # takes a photo with the camera; needs apt install python3-picamera2
 ```

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.export.tflite import file_editor
+from keras_resnets.images.labels import as_lines
 
 LABELS = "labels.txt"
 _KEY, _IDENTIFIER = b"TFLITE_METADATA", b"M001"
@@ -52,8 +53,7 @@ def add(
     file = io.BytesIO(flatbuffer)
     file.seek(0, io.SEEK_END)
     with zipfile.ZipFile(file, "a") as archive:
-        text = "".join(f"{label}\n" for label in labels)
-        archive.writestr(zipfile.ZipInfo(LABELS, _MOMENT), text)
+        archive.writestr(zipfile.ZipInfo(LABELS, _MOMENT), as_lines(labels))
     return file.getvalue()
 
 
