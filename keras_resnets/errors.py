@@ -2,6 +2,7 @@
 
 import collections.abc
 import difflib
+import numbers
 import reprlib
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -160,7 +161,8 @@ def check_range(
     argument: str, value: object, low: float, high: float, inclusive: bool = True
 ) -> None:
     """Raises `InvalidArgument` unless `low <= value <= high` (or `< high`)."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = float(value)
         if low <= value and (value <= high if inclusive else value < high):
             return
     end = "]" if inclusive else ")"
@@ -169,15 +171,20 @@ def check_range(
     )
 
 
-def check_positive_int(argument: str, value: object) -> None:
-    """Raises `InvalidArgument` unless `value` is a whole number of at least 1."""
-    check_whole(argument, value, 1)
+def check_positive_int(argument: str, value: object) -> int:
+    """Returns `value` as `check_whole` does, which must be at least 1."""
+    return check_whole(argument, value, 1)
 
 
-def check_whole(argument: str, value: object, least: int = 0) -> None:
-    """Raises `InvalidArgument` unless `value` is a whole number of at least `least`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return
+def check_whole(argument: str, value: object, least: int = 0) -> int:
+    """Returns a whole number of Python or NumPy as Python's.
+
+    Raises:
+        InvalidArgument: something else, or a number below `least`.
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        if int(value) >= least:
+            return int(value)
     raise InvalidArgument(
         f"{argument} must be a whole number >= {least}; got {shown(value)}"
     )

@@ -97,6 +97,28 @@ def test_unknown_weights_are_named_not_guessed():
     image = keras.Input((4, 8))
     x = keras.layers.MultiHeadAttention(2, 4, name="attention")(image, image)
     assert analyze(keras.Model(image, x)).uncounted == ("attention",)
+    product = keras.ops.matmul(image, keras.ops.transpose(image, (0, 2, 1)))
+    found = analyze(keras.Model(image, product))
+    assert len(found.uncounted) == 1 and found.uncounted[0].startswith("matmul")
+
+
+def test_operations_have_windows_too():
+    image = keras.Input((16, 16, 2))
+    x = keras.ops.transpose(image, (0, 2, 1, 3))
+    x = keras.ops.max_pool(keras.layers.Conv2D(4, 3, padding="same")(x), 2)
+    found = analyze(keras.Model(image, keras.ops.average_pool(x, (3, 3), 1)))
+    assert (found.output_stride, found.receptive_field) == (2, 3 + 1 + 2 * 2)
+    assert found.macs == 16 * 16 * 4 * 3 * 3 * 2
+
+
+def test_wrapped_layers_count_as_often_as_they_compute():
+    frames = keras.Input((4, 16, 16, 1))
+    x = keras.layers.TimeDistributed(keras.layers.Conv2D(4, 3))(frames)
+    found = analyze(keras.Model(frames, x))
+    assert (found.macs, found.uncounted) == (4 * 14 * 14 * 4 * 3 * 3, ())
+    image = keras.Input((16, 16, 2))
+    x = keras.layers.SpectralNormalization(keras.layers.Conv2D(4, 3))(image)
+    assert analyze(keras.Model(image, x)).macs == 14 * 14 * 4 * 3 * 3 * 2
 
 
 def test_what_cannot_be_analysed():

@@ -15,6 +15,7 @@ from helpers import small_model
 
 from keras_resnets import create_model
 from keras_resnets import get_architecture
+from keras_resnets import replace_head
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import builder
 
@@ -304,6 +305,10 @@ def test_networks_are_flat():
         ({"dropout": 0.1}, ["'dropout'", "dropout_rate"]),
         ({"data_format": "NCHW"}, ["channels_first"]),
         ({"input_tensor": np.zeros((1, 64, 64, 3))}, ["input_tensor", "ndarray"]),
+        (
+            {"input_tensor": keras.KerasTensor((None, 64, 64, 3))},
+            ["input_tensor", "keras.Input"],
+        ),
         ({"depths": 3}, ["depths", "tuple"]),
         ({"depths": (1, 2)}, ["entry a stage"]),
     ],
@@ -315,6 +320,20 @@ def test_bad_arguments_are_told(arguments, words):
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_integers_of_numpy_are_whole_numbers():
+    """As `labels.max() + 1` and the shape of a stack give them."""
+    size, classes = np.int64(32), np.array([0, 2]).max() + 1
+    model = create_model("resnet8", input_shape=(size, size, np.int32(3)), classes=3)
+    assert model.input_shape == (None, 32, 32, 3)
+    assert type(model.inputs[0].shape[1]) is int
+    shape = np.array([32, 32, 3])
+    assert create_model("resnet8", input_shape=shape).input_shape == (None, 32, 32, 3)
+    tuned = replace_head(model, classes, dropout_rate=np.float32(0.1))
+    assert tuned.output_shape == (None, 3) and type(tuned.layers[-1].units) is int
+    with pytest.raises(InvalidArgument, match="classes must be a whole number"):
+        replace_head(model, np.bool_(True))
 
 
 def test_groups_on_basic_units_are_refused():

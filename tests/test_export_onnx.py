@@ -221,6 +221,31 @@ def test_shared_convolutions_are_not_folded():
     assert [node.op_type for node in proto.graph.node] == ["Conv", "Mul", "Add"]
 
 
+@pytest.mark.parametrize("recipe", ["float32", "static_wi8_ai8"])
+def test_transposed_convolutions_that_add_rows(recipe, tmp_path):
+    """With `output_padding`, and kernels smaller than the stride."""
+    image = keras.Input((6, 7, 2))
+    x = keras.layers.Conv2DTranspose(4, 3, strides=2, output_padding=1)(image)
+    x = keras.layers.Conv2DTranspose(4, 2, strides=3, padding="same")(x)
+    model = keras.Model(image, keras.layers.Conv2DTranspose(3, 1, strides=2)(x))
+    images = noise(10, 6, 7, 2)
+    report = to_onnx(model, tmp_path / "a.onnx", recipe, images, images)
+    assert report.operators["ConvTranspose"] == 3
+    found = open_runner(report.path)(images)
+    assert found.shape == model(images, training=False).shape
+
+
+def test_a_failure_of_the_quantizer_is_one_line(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no such operator\nin line 3")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", fail)
+    model, images = small_model("basic_original", input_shape=SHAPE), noise(10, *SHAPE)
+    with pytest.raises(ExportError, match="quantizer refused.*no such operator; ex"):
+        to_onnx(model, tmp_path / "a.onnx", "static_wi8_ai8", images)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tapped_logits():
     model = small_model("basic_original", input_shape=SHAPE)
     proto, constants = exporter.convert(session.make_ready(model))

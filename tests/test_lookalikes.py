@@ -91,6 +91,12 @@ def file_of(tensors, path):
             r"images have 4 channels: pass input_shape=.height, width, 4., or --channels 4",
         ),
         (
+            lambda name, array: (
+                array[:, :, :3, :3] if name == "conv1.weight" else array
+            ),
+            "3x3, as for CIFAR: pass stem_type='cifar' and stem_filters=",
+        ),
+        (
             lambda name, array: None if "bn" in name else array,
             "missing .stem_bn/gamma",
         ),

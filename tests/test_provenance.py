@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import pytest
 from commands import run
+from helpers import refusal
 from training_helpers import open_small
 from training_helpers import short
 
@@ -108,6 +109,8 @@ def test_files_of_others_tell_nothing(tmp_path):
     model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
     to_keras(model, tmp_path / "a.keras")
     assert provenance.of(load_keras(tmp_path / "a.keras")) == Provenance()
+    model.save(tmp_path / "a.h5")
+    refusal(lambda: load_keras(tmp_path / "a.h5"), "HDF5", "keras.models.load_model")
 
 
 @pytest.mark.parametrize("change", [{"labels": ["a", "b"]}, {"architecture": {"x": 1}}])

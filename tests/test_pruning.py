@@ -236,6 +236,12 @@ def test_what_is_refused():
     refusal(lambda: pruning.Prune(None, "all"), "pattern")
     grouped = small_model("grouped", input_shape=(16, 16, 3))
     refusal(lambda: pruning.shrink(grouped, 0.5), "groups")
+    x = keras.layers.Conv2D(8, 1, activation="log_softmax")(given)
+    mixed = keras.Model(given, keras.layers.Conv2D(6, 3)(x))
+    refusal(lambda: pruning.shrink(mixed, 0.5), "no inner channels")
+    x = keras.layers.Activation("glu")(keras.layers.Conv2D(8, 1)(given))
+    mixed = keras.Model(given, keras.layers.Conv2D(6, 3)(x))
+    refusal(lambda: pruning.shrink(mixed, 0.5), "no inner channels")
     aware = quantization.quantize_aware(model)
     refusal(lambda: pruning.shrink(aware, 0.5), "float model")
 

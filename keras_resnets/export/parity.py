@@ -187,8 +187,9 @@ def check(
     if logits is None and number_format.name != "none":
         raise ExportError(
             f"the {number_format.title} file is judged by the inputs of its softmax or "
-            "sigmoid, which cannot be read in this one: end the model in "
-            "keras.layers.Softmax or Dense(activation='softmax'), or export it with "
+            "sigmoid, which cannot be read in this one: end the model in a "
+            "softmax over its last axis (keras.layers.Softmax() or "
+            "Dense(activation='softmax')), or export it with "
             "--logits (logits=True); nothing was written"
         )
     failures = excesses(number_format, probabilities, logits)

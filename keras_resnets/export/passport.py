@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import operator
 import os
 import pathlib
 from collections.abc import Iterator
@@ -193,7 +194,9 @@ def add_recipe(path: str | os.PathLike[str], **facts: Any) -> None:
 
 
 def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    # Arguments may be integers of NumPy.
+    text = json.dumps(content, indent=1, allow_nan=False, default=operator.index)
+    return text + "\n"
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -16,11 +16,17 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.graph.analysis_report import Analysis
 from keras_resnets.graph.analysis_report import LayerReport
 
-POOLS = (
-    keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
-    keras.layers.MaxPooling1D,
-    keras.layers.AveragePooling1D,
+# Operations of `keras.ops` whose products are not counted.
+_PRODUCTS = (
+    "Conv",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "Dot",
+    "DotProductAttention",
+    "Einsum",
+    "Matmul",
+    "SeparableConv",
+    "Tensordot",
 )
 GLOBAL_POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
@@ -234,6 +240,12 @@ def _is_conv_kind(kind: str) -> bool:
 
 def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
     """Multiply-adds without biases; None if they are unknown."""
+    if isinstance(operation, keras.layers.SpectralNormalization):
+        return _macs(operation.layer, source, output)
+    if isinstance(operation, keras.layers.TimeDistributed):
+        step, out = (_Known(known.shape[1:], None, None) for known in (source, output))
+        one = _macs(operation.layer, step, out)
+        return None if one is None else one * source.shape[0]
     if isinstance(operation, keras.layers.Dense):
         return output.size * operation.kernel.shape[0]
     if isinstance(operation, keras.layers.SeparableConv2D):
@@ -257,7 +269,9 @@ def _macs(operation: typing.Any, source: _Known, output: _Known) -> int | None:
         or "Normalization" in type(operation).__name__
         or not [w for w in operation.weights if "seed" not in w.path]
     )
-    return 0 if free or not isinstance(operation, keras.layers.Layer) else None
+    if not isinstance(operation, keras.layers.Layer):
+        return None if type(operation).__name__ in _PRODUCTS else 0
+    return 0 if free else None
 
 
 def _geometry(
@@ -282,12 +296,14 @@ def _geometry(
 
 def _window(operation: typing.Any) -> tuple[typing.Any, typing.Any, typing.Any]:
     """(kernel, stride, dilation) along the first spatial axis; (1, 1, 1) pointwise."""
-    if isinstance(operation, POOLS):
-        return operation.pool_size[0], operation.strides[0], 1
+    pool = getattr(operation, "pool_size", None)
+    if pool is not None:
+        return _first(pool), _first(operation.strides or pool), 1
     if isinstance(operation, keras.layers.UpSampling2D):
         return 1, 1 / operation.size[0], 1
     name = type(operation).__name__
-    if name.endswith("Transpose"):
+    # keras.ops.transpose has no kernel.
+    if name.endswith("Transpose") and hasattr(operation, "kernel_size"):
         return operation.kernel_size[0], 1 / operation.strides[0], 1
     if _is_conv_kind(name) and hasattr(operation, "kernel_size"):
         return (
@@ -295,5 +311,8 @@ def _window(operation: typing.Any) -> tuple[typing.Any, typing.Any, typing.Any]:
             operation.strides[0],
             operation.dilation_rate[0],
         )
-    strides = getattr(operation, "strides", 1)
-    return 1, strides[0] if isinstance(strides, (tuple, list)) else strides, 1
+    return 1, _first(getattr(operation, "strides", 1)), 1
+
+
+def _first(value: typing.Any) -> typing.Any:
+    return value[0] if isinstance(value, (tuple, list)) else value

@@ -141,7 +141,7 @@ def replace_head(
     from keras_resnets.errors import check_positive_int
     from keras_resnets.errors import check_range
 
-    check_positive_int("classes", classes)
+    classes = check_positive_int("classes", classes)
     check_range("dropout_rate", dropout_rate, 0, 1, inclusive=False)
     x = endpoints(model)["features"]
     convs = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
@@ -145,7 +146,9 @@ def _shape(
 ) -> typing.Any:
     """The image's shape without batch: the tensor's, the argument or the default."""
     if input_tensor is not None:
-        if not keras.backend.is_keras_tensor(input_tensor):
+        # A KerasTensor that the user made has no layer behind it.
+        symbolic = keras.backend.is_keras_tensor(input_tensor)
+        if not symbolic or not hasattr(input_tensor, "_keras_history"):
             raise InvalidArgument(
                 "input_tensor must be a symbolic Keras tensor such as keras.Input(...) "
                 f"or a layer's output; got {type(input_tensor).__name__}"
@@ -163,9 +166,18 @@ def _shape(
             )
         return shape[1:]
     if input_shape is not None:
-        return input_shape
+        return _of_python(input_shape)
     size = arch.input_size if include_top else None
     return (size, size, 3) if data_format == "channels_last" else (3, size, size)
+
+
+def _of_python(shape: typing.Any) -> typing.Any:
+    """A shape whose NumPy integers are Python's; anything else as it is."""
+    if isinstance(shape, np.ndarray):
+        return tuple(shape.tolist())
+    if not isinstance(shape, (tuple, list)):
+        return shape
+    return tuple(n.item() if isinstance(n, np.integer) else n for n in shape)
 
 
 def _check_image_shape(

@@ -299,11 +299,9 @@ class IdentityPadShortcut(keras.layers.Layer):
         **kwargs: typing.Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive_int("filters", filters)
-        check_positive_int("strides", strides)
+        self.filters = check_positive_int("filters", filters)
+        self.strides = check_positive_int("strides", strides)
         check_choice("position", position, ("end", "both"))
-        self.filters = filters
-        self.strides = strides
         self.position = position
         self.data_format = data_format or keras.config.image_data_format()
         self.channel_axis = -1 if self.data_format == "channels_last" else 1

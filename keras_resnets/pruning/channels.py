@@ -18,7 +18,6 @@ from keras_resnets.graph.nodes import read_steps
 from keras_resnets.graph.nodes import rebuilt
 from keras_resnets.networks import layers
 from keras_resnets.pruning.patterns import check_sparsity
-from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat.layers import is_quantized
 
 if typing.TYPE_CHECKING:
@@ -69,7 +68,7 @@ def links(model: keras.Model) -> list[Link]:
     for step in steps:
         for key in step.inputs:
             readers.setdefault(key, []).append(step)
-    makers = (step for step in steps if _is_plain(step.layer))
+    makers = (s for s in steps if _is_plain(s.layer) and _activates_apart(s.layer))
     candidates = (_follow(step, readers, set(outputs), applied) for step in makers)
     return [link for link in candidates if link]
 
@@ -100,9 +99,23 @@ def _follow(
 
 
 def _by_channel(layer: keras.layers.Layer) -> bool:
-    if layer_kinds.activation(layer) == "softmax":
+    known = type(layer) in _BY_CHANNEL and getattr(layer, "axis", -1) in (-1, 3)
+    return known and _activates_apart(layer)
+
+
+def _activates_apart(layer: keras.layers.Layer) -> bool:
+    """Whether the activation in a layer acts on each channel alone, unlike a softmax."""
+    function = getattr(layer, "activation", None)
+    if function is None:
+        return True
+    if isinstance(function, keras.layers.Layer) and function.weights:
         return False
-    return type(layer) in _BY_CHANNEL and getattr(layer, "axis", -1) in (-1, 3)
+    image = np.random.default_rng(0).normal(size=(1, 1, 1, 4)).astype("float32")
+    whole, part = (
+        keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x)))
+        for x in (image, image[..., :2])
+    )
+    return whole.shape == image.shape and np.allclose(whole[..., :2], part)
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:

@@ -154,7 +154,7 @@ def train(
     devices.check_backend()
     recipe = get_recipe(recipe)
     batch_size = batch_size or recipe.batch_size
-    check_positive_int("batch_size", batch_size)
+    batch_size = check_positive_int("batch_size", batch_size)
     _check_tensorboard(tensorboard)
     compatibility.check_model(model)
     fit = compatibility.preprocessing_for(model, preprocessing)

@@ -189,6 +189,12 @@ def _hint(
                 f"; its images have {theirs} channels: pass input_shape=(height, width, "
                 f"{theirs}), or --channels {theirs}"
             )
+        if kernel.shape[:2] == (3, 3) and tuple(stem.kernel.shape[:2]) == (7, 7):
+            return (
+                "; its first convolution is 3x3, as for CIFAR: pass stem_type='cifar' and "
+                f"stem_filters={kernel.shape[3]}, and stem_pool=None unless a max pooling "
+                "follows it (in a command --set stem_type=cifar ...)"
+            )
     if missing and all(
         name.endswith(("/moving_mean", "/moving_variance")) for name in missing
     ):

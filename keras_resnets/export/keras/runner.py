@@ -22,6 +22,7 @@ from keras_resnets.graph import provenance
 from keras_resnets.images import labels
 from keras_resnets.weights import metadata
 from keras_resnets.weights.readers.checkpoint import damage_reported
+from keras_resnets.weights.readers.hdf5 import SIGNATURE as HDF5
 from keras_resnets.weights.readers.keras_zip import KerasZip
 
 _LOGITS = "in front of the softmax of "
@@ -131,6 +132,12 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
         'raw'
     """
     path = pathlib.Path(path)
+    if path.is_file() and _begins_as_hdf5(path):
+        raise InvalidArgument(
+            f"{printable(str(path))} is an HDF5 file, not a .keras file: load a model in "
+            "it with keras.models.load_model and save it as .keras; weights alone are "
+            "for create_model(NAME, weights=FILE)"
+        )
     if not path.name.endswith(".keras"):
         raise InvalidArgument(
             f"{printable(str(path))}: Keras opens files whose names end in .keras, in "
@@ -148,6 +155,11 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
         if len(model.outputs) != 1 or count != binary.classes(model):
             model.labels = None
     return model
+
+
+def _begins_as_hdf5(path: pathlib.Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
 
 
 def load_runtime() -> None:

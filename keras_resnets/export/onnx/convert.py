@@ -359,21 +359,29 @@ def _integer(
     kind = quantization.QuantType
     with files.scratch_folder() as folder, quiet.loggers_hidden(None):
         target = folder / "int8.onnx"
-        quantization.quantize_static(
-            proto,
-            target,
-            _reader(quantization, proto, ready.calibration, layout),
-            quant_format=quantization.QuantFormat.QDQ,
-            calibrate_method=getattr(quantization.CalibrationMethod, METHODS[method]),
-            # Kernels for uint8 times int8 are the fastest ones on x86.
-            activation_type=kind.QInt8 if symmetric else kind.QUInt8,
-            weight_type=kind.QInt8,
-            per_channel=True,
-            reduce_range=reduce_range,
-            # The softmax stays float: its outputs need more than 256 levels.
-            op_types_to_quantize=_quantized_types(proto),
-            extra_options={"ActivationSymmetric": symmetric},
-        )
+        try:
+            quantization.quantize_static(
+                proto,
+                target,
+                _reader(quantization, proto, ready.calibration, layout),
+                quant_format=quantization.QuantFormat.QDQ,
+                calibrate_method=getattr(
+                    quantization.CalibrationMethod, METHODS[method]
+                ),
+                # Kernels for uint8 times int8 are the fastest ones on x86.
+                activation_type=kind.QInt8 if symmetric else kind.QUInt8,
+                weight_type=kind.QInt8,
+                per_channel=True,
+                reduce_range=reduce_range,
+                # The softmax stays float: its outputs need more than 256 levels.
+                op_types_to_quantize=_quantized_types(proto),
+                extra_options={"ActivationSymmetric": symmetric},
+            )
+        except Exception as error:
+            raise ExportError(
+                f"ONNX Runtime's quantizer refused {ready.original.name}: "
+                f"{first_line(error)}; export float32 or float16; nothing was written"
+            ) from error
         quantized = onnx.load(target)
     simplify.pad_integers(quantized)
     if ready.takes_pixels:

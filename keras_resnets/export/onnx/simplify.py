@@ -39,6 +39,7 @@ def tidy(model: typing.Any, weights: Constants) -> Constants:
     ranks = _ranks(model)
     constants = _set_constants(model.graph, weights)
     _fold_constants(model.graph, constants, model.opset_import)
+    _pad_transposed(model.graph)
     while _fold_one(model.graph, constants, ranks):
         pass
     _drop_unused(model.graph, constants)
@@ -104,6 +105,30 @@ def _computed(
     model = helper.make_model(graph, opset_imports=opsets)
     outputs = ReferenceEvaluator(model).run(None, inputs)
     return dict(zip(node.output, outputs, strict=True))
+
+
+def _pad_transposed(graph: typing.Any) -> None:
+    """Adds rows and columns of transposed convolutions as ONNX does, in place.
+
+    tf2onnx writes them as negative padding, half of it in front, which is not valid.
+    TensorFlow adds all of them at the end.
+    """
+    from onnx import helper
+
+    for node in graph.node:
+        own = {attribute.name: attribute for attribute in node.attribute}
+        pads = list(own["pads"].ints) if "pads" in own else []
+        if node.op_type != "ConvTranspose" or min(pads, default=0) >= 0:
+            continue
+        half = len(pads) // 2
+        added = [-(a + b) for a, b in zip(pads[:half], pads[half:], strict=True)]
+        for axis in range(half):
+            if added[axis] > 0:
+                pads[axis] = pads[axis + half] = 0
+        node.attribute.remove(own["pads"])
+        node.attribute.append(helper.make_attribute("pads", pads))
+        added = [max(count, 0) for count in added]
+        node.attribute.append(helper.make_attribute("output_padding", added))
 
 
 def add_constants(model: typing.Any, constants: Constants) -> None:
