@@ -59,7 +59,8 @@ def nearest(value: object, allowed: Iterable[str], count: int = 3) -> list[str]:
     return [
         name
         for name in ranked[:count]
-        if difflib.SequenceMatcher(None, query, plain[name]).ratio() > 0.5
+        # 0.6 is difflib's own limit. Below it are words such as mean, for max.
+        if difflib.SequenceMatcher(None, query, plain[name]).ratio() >= 0.6
     ]
 
 

@@ -336,6 +336,11 @@ def test_integers_of_numpy_are_whole_numbers():
         replace_head(model, np.bool_(True))
 
 
+def test_no_name_is_suggested_that_means_something_else():
+    with pytest.raises(InvalidArgument, match="got 'mean'$"):
+        create_model("resnet50", pooling="mean")
+
+
 def test_groups_on_basic_units_are_refused():
     with pytest.raises(InvalidArgument, match="bottleneck units"):
         create_model("resnet18", cardinality=32)

@@ -296,6 +296,15 @@ def test_what_systems_leave_behind_is_no_image_and_no_class(entry, tmp_path):
     assert calibration.choose(folder, RAW, 10).available == 10
 
 
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_links_to_folders_around_are_no_classes(target, tmp_path):
+    folder = sources.write_folder(tmp_path / "in" / "photos", 2, ("a", "b"))
+    (folder / "all").symlink_to(target, target_is_directory=True)
+    elsewhere = sources.write_folder(tmp_path / "in" / "elsewhere", 2, ("c",))
+    (folder / "c").symlink_to(elsewhere / "c", target_is_directory=True)
+    assert image_folders.class_folders(folder) == ["a", "b", "c"]
+
+
 READ = ["jpg", "JPG", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp"]
 READ += ["tif", "TIFF", "ppm", "pnm", "pgm", "avif", "jp2", "tga"]
 

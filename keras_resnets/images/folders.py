@@ -53,15 +53,27 @@ def part_called(name: str) -> str | None:
 
 
 def class_folders(folder: str | os.PathLike[str]) -> list[str]:
-    """Returns the names of the sub-folders of a folder, sorted, without hidden ones."""
+    """Returns the names of the sub-folders of a folder, sorted.
+
+    Hidden ones are left out, and links to the folder itself or to a folder around it:
+    each would be a class of all images.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not is_hidden(entry.name)]
     except OSError as error:
         refuse_unreadable(error)
         return []
+    around = os.path.join(os.path.realpath(folder), "")
+    return sorted(name for name in names if _is_inside(folder, name, around))
+
+
+def _is_inside(folder: str | os.PathLike[str], name: str, around: str) -> bool:
+    path = os.path.join(folder, name)
     # A link may point to itself.
-    return sorted(name for name in names if os.path.isdir(os.path.join(folder, name)))
+    if not os.path.isdir(path):
+        return False
+    return not around.startswith(os.path.join(os.path.realpath(path), ""))
 
 
 def _said(name: pathlib.Path | str) -> str:

@@ -106,7 +106,9 @@ def _check_network(asked: Subject) -> None:
     """Raises `InvalidArgument` for an unknown variant, or options of files."""
     path = pathlib.Path(asked.model)
     if path.is_dir():
-        raise InvalidArgument(f"{path} is a folder without a SavedModel in it")
+        raise InvalidArgument(
+            f"{path} is a folder with neither a SavedModel nor the run.json of a training"
+        )
     model_argument.check_known(asked.model)
     for name in ("mode", "threads"):
         if getattr(asked, name) is not None:

@@ -417,7 +417,7 @@ def _finish(
 ) -> Dataset:
     """Checks the labels, reads the images and holds out those for validation."""
     listings = opened.listings
-    check_classes(listings["train"].labels, opened.name)
+    check_classes(listings["train"].labels, opened.name, names)
     for listing in listings.values():
         check_labels(listing.labels, len(names), opened.name)
     parts = {part: listing.split() for part, listing in listings.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -248,16 +249,27 @@ def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
         )
 
 
-def check_classes(labels: np.ndarray, name: str) -> None:
-    """Raises `InvalidArgument` unless the images differ in their labels."""
+def check_classes(
+    labels: np.ndarray, name: str, names: Sequence[typing.Any] | None = None
+) -> None:
+    """Raises `InvalidArgument` unless the images differ in their labels.
+
+    Args:
+        labels: of the images to train on.
+        name: of the data, for the message.
+        names: (id, name) of each class, for the message.
+    """
     if labels.ndim == 2:
         _check_columns(labels, name)
         return
     present = np.unique(labels)
     if len(present) < 2:
+        only = int(present[0])
+        known = names is not None and 0 <= only < len(names)
+        called = f", {printable(str(names[only][1]))}" if known else ""
         raise InvalidArgument(
             f"{name} must contain images of at least two classes; all {len(labels)} are "
-            f"of class {present[0]}"
+            f"of class {only}{called}"
         )
 
 
