@@ -125,6 +125,8 @@ def test_refused_at_the_door(name, words, message):
         ("LEAKY_RELU", "AddLeakyRelu"),
         ("STRIDED_SLICE", "AddStridedSlice"),
         ("RELU6", "AddRelu6"),
+        ("BATCH_MATMUL", "AddBatchMatMul"),
+        ("HARD_SWISH", "AddHardSwish"),
     ],
 )
 def test_methods_of_the_resolver(operator, method):

@@ -17,6 +17,7 @@ from PIL import ImageOps
 from keras_resnets import deploy
 from keras_resnets import export
 from keras_resnets.deploy import environment
+from keras_resnets.deploy import given
 from keras_resnets.deploy import session
 from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import Job
@@ -254,3 +255,88 @@ def test_a_folder_is_named_by_its_whole_path(tmp_path, monkeypatch):
     for value in ("~/arm", "arm", "./arm/"):
         monkeypatch.setenv("KERAS_RESNETS_ARM64", value)
         assert environment.folder("KERAS_RESNETS_ARM64") == tmp_path / "arm"
+
+
+def classifier(inputs="tensor", outputs="tensor"):
+    """A small network whose input and output are in a dict or a list, or are tensors."""
+    image = keras.Input((32, 32, 3), name="photo")
+    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(3, activation="softmax", name="kinds")(x)
+    kinds = {
+        "tensor": lambda x: x,
+        "dict": lambda x: {x.name: x},
+        "list": lambda x: [x],
+    }
+    model = keras.Model(kinds[inputs](image), kinds[outputs](x), name="own")
+    model.preprocessing = Preprocessing("tf", (32, 32))
+    return model
+
+
+@pytest.mark.parametrize("inputs, outputs", [("dict", "dict"), ("list", "list")])
+def test_a_dict_or_list_of_one_is_its_tensor(tmp_path, inputs, outputs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        session,
+        "_fill",
+        lambda job, predicted, *_: (
+            seen.append((job.model, predicted)) or {"proven": True}
+        ),
+    )
+    images = np.random.default_rng(3).uniform(-1, 1, (10, 32, 32, 3))
+    model = classifier(inputs, outputs)
+    deploy.deploy(model, "linux-x86", tmp_path / "out", images)
+    ((deployed_model, predicted),) = seen
+    expected = classifier_outputs(model, images)
+    assert deployed_model.preprocessing == model.preprocessing
+    np.testing.assert_allclose(predicted, expected, atol=1e-6)
+
+
+def classifier_outputs(model, images):
+    (layer,) = [one for one in model.layers if one.name == "kinds"]
+    plain = keras.Model(model.inputs[0], layer.output)
+    return plain.predict(images, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [Preprocessing("tf", (48, 48)), Preprocessing("tf", (32, 32)).grey()],
+)
+def test_preprocessing_of_another_shape_than_the_input_is_refused(
+    tmp_path, preprocessing
+):
+    model = classifier()
+    model.preprocessing = preprocessing
+    images = np.random.default_rng(3).uniform(-1, 1, (10, 32, 32, 3))
+    with pytest.raises(InvalidArgument, match=r"input's shape \(32, 32, 3\); that of"):
+        deploy.deploy(model, "linux-x86", tmp_path / "out", images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_two_inputs_is_refused_with_a_way_that_works():
+    image, numbers = keras.Input((32, 32, 3)), keras.Input((5,))
+    x = keras.layers.GlobalAveragePooling2D(name="joined")(image)
+    x = keras.layers.Concatenate()([x, numbers])
+    model = keras.Model([image, numbers], keras.layers.Dense(3)(x), name="two")
+    model.preprocessing = Preprocessing("tf", (32, 32))
+    with pytest.raises(
+        InvalidArgument, match="two has .*; cut it where the inputs join"
+    ):
+        deploy.deploy(model, "linux-x86", "no", np.zeros((10, 32, 32, 3)))
+    part = keras.Model(model.inputs[0], model.get_layer("joined").output)
+    assert part.predict(np.zeros((1, 32, 32, 3)), verbose=0).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "target, channels, words",
+    [
+        ("android", 1, "android takes colour photos.*; the network takes 1: deploy it"),
+        ("browser-onnx", 1, "browser-onnx takes colour photos"),
+        ("raspberry-pi", 4, "3 channels, or 1 if they are grey; the network takes 4"),
+    ],
+)
+def test_a_network_that_takes_no_such_photos_is_refused(target, channels, words):
+    with pytest.raises(InvalidArgument, match=words):
+        given.check_channels([TARGETS["linux-x86"], TARGETS[target]], channels)
+    given.check_channels([TARGETS[target]], 3)
+    given.check_channels([TARGETS["raspberry-pi"], TARGETS["server-onnx"]], 1)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_resnets.deploy import agreement
 from keras_resnets.deploy import destination
 from keras_resnets.deploy import folder as folders
+from keras_resnets.deploy import given
 from keras_resnets.deploy import reference
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
@@ -39,7 +40,6 @@ from keras_resnets.graph import provenance
 from keras_resnets.images import calibration
 from keras_resnets.images import labels
 from keras_resnets.images import multi_label
-from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
 from keras_resnets.quantization.qat.layers import is_quantized
 from keras_resnets.system import progress as steps
@@ -134,15 +134,16 @@ def deploy(
     asked.check(rows)
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
-    _check_model(model, recipe)
+    given.check_model(model, recipe)
     # The apps of all targets show classes, with an output for each.
-    model = binary.with_two_outputs(model)
+    model = binary.with_two_outputs(given.of_tensors(model))
     model = prepare.of_fixed_size(model, model.preprocessing.size)
     shape = prepare.input_shape(model)
+    given.check_preprocessing(model, shape)
     classes = labels.class_names(model.output_shape[-1], provenance.of(model).labels)
     names = tuple(name for _, name in classes)
     thresholds = _thresholds(model, threshold, names)
-    _check_channels(rows, shape[-1])
+    given.check_channels(rows, shape[-1])
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
@@ -205,29 +206,6 @@ def _each(
     return deployments
 
 
-def _check_model(model: Any, recipe: str | None) -> None:
-    """Raises `InvalidArgument` for a model that cannot be deployed."""
-    prepare.check_functional(model, "deploy")
-    prepare.check_finite(model)
-    if is_quantized(model) and recipe is not None:
-        raise InvalidArgument(
-            f"{model.name} is already quantized, which determines the recipe: leave out "
-            f"the recipe; got {recipe!r}"
-        )
-    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.outputs)
-        raise InvalidArgument(
-            f"deploy takes a model with one output (batch, classes); {model.name} has "
-            f"{shapes}"
-        )
-    if not isinstance(getattr(model, "preprocessing", None), Preprocessing):
-        raise InvalidArgument(
-            "deploy requires the preprocessing of the model: set model.preprocessing to a "
-            f"keras_resnets.Preprocessing; {model.name} has none"
-        )
-    binary.check(model, "deploy")
-
-
 def _thresholds(
     model: keras.Model, threshold: Any, names: tuple[str, ...]
 ) -> tuple[float, ...] | None:
@@ -269,18 +247,6 @@ def _parent(folder: pathlib.Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-def _check_channels(rows: Sequence[Target], channels: int) -> None:
-    """Raises `InvalidArgument` for targets whose apps take only photos."""
-    for row in rows:
-        takes_photos = row.pixels or row.toolchain in ("raspberry_pi", "browser")
-        if takes_photos and channels not in (1, 3):
-            raise InvalidArgument(
-                f"{row.name} takes photos, which have 3 channels, or 1 if they are grey; "
-                f"the network takes {channels}: deploy it to linux-x86, server-onnx or "
-                "microcontroller, or only export the file"
-            )
 
 
 def _fill(

@@ -270,5 +270,5 @@ def _integers(name: str, details: dict[str, Any]) -> list[str]:
         return []
     return [
         f"- Type of the {name}: `{np.dtype(details['dtype']).name}`, whose real value is "
-        f"`(integer {-int(zero):+d}) * {scale:.9g}`."
+        f"`(integer {'-' if zero > 0 else '+'} {abs(int(zero))}) * {scale:.9g}`."
     ]

@@ -189,9 +189,14 @@ def check_one_image(model: keras.Model, what: str) -> None:
         what: the caller, for the message: `"export"`.
     """
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        advice = (
+            "; cut it where the inputs join, and take the part of the image: "
+            "keras.Model(model.inputs[0], model.get_layer(NAME).output)"
+        )
         raise InvalidArgument(
             f"{what} takes a model with one image input (batch, height, width, "
             f"channels); {model.name} has {[tuple(x.shape) for x in model.inputs]}"
+            f"{advice if len(model.inputs) > 1 else ''}"
         )
 
 

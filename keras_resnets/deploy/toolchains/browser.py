@@ -30,11 +30,6 @@ def prove(job: Job) -> Proof:
     Raises:
         ExportError: the page cannot open the file, or fails.
     """
-    if job.model.preprocessing.channels != 3:
-        raise ExportError(
-            "the web page takes RGB photos, that is 3 channels; the network takes "
-            f"{job.model.preprocessing.channels}; nothing was written"
-        )
     exported = job.export()
     binary = chromium.find()
     if binary is None:

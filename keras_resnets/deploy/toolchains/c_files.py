@@ -164,6 +164,10 @@ class Sources:
         )
 
 
+# Operators whose name is one word in the file and several in TFLM's resolver.
+_WORDS = {"BATCH_MATMUL": "BATCH_MAT_MUL", "CUMSUM": "CUM_SUM"}
+
+
 def adder(operator: str) -> str:
     """Returns the method of TFLM's resolver that adds an operator.
 
@@ -171,7 +175,8 @@ def adder(operator: str) -> str:
         >>> adder("CONV_2D"), adder("PADV2"), adder("LEAKY_RELU")
         ('AddConv2D', 'AddPadV2', 'AddLeakyRelu')
     """
-    parts = re.sub(r"V2$", "_V2", operator).split("_")
+    words = _WORDS.get(operator, operator)
+    parts = re.sub(r"V2$", "_V2", words).split("_")
     return "Add" + "".join(
         part if part[0].isdigit() else part[0] + part[1:].lower() for part in parts
     )
