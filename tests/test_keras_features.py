@@ -1,5 +1,8 @@
 """What Keras offers for any model, used on those of this package."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -9,8 +12,11 @@ from helpers import outputs
 from helpers import refusal
 
 import keras_resnets
+from keras_resnets import export
 from keras_resnets import pruning
 from keras_resnets import quantization
+from keras_resnets.errors import WeightsError
+from keras_resnets.export.keras import safe_loading
 from keras_resnets.graph import heatmaps
 from keras_resnets.networks import layers
 from keras_resnets.training import train
@@ -81,6 +87,46 @@ def test_pruning_refuses_adapters():
 def fitted_with(model, callback):
     callback.set_model(model)
     callback.on_train_begin()
+
+
+class FakeLegacyModel:
+    """As a model of `tf_keras`, which takes seconds to import."""
+
+
+FakeLegacyModel.__module__ = "tf_keras.src.engine.functional"
+FakeLegacyModel.__name__ = "Functional"
+
+
+def test_models_of_keras_2_are_named_with_the_way_to_keras_3(tmp_path):
+    old = FakeLegacyModel()
+    for call in (
+        lambda: export.to_tflite(old, tmp_path / "a.tflite"),
+        lambda: quantization.quantize_aware(old),
+        lambda: keras_resnets.analyze(old),
+        lambda: heatmaps.explain_input(old, noise(8, 8, 3)),
+        lambda: train(old, "cifar10.npz", "he2015_cifar", tmp_path / "run"),
+    ):
+        refusal(call, "got Functional of tf_keras, which is Keras 2", "set_weights(")
+
+
+def test_a_file_of_keras_2_is_named_with_the_way_to_keras_3(tmp_path):
+    """Its nodes have another form; the message told of them."""
+    path = tmp_path / "model.keras"
+    tiny().save(path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(entries["config.json"])
+    config["config"]["layers"][1]["inbound_nodes"] = [[["input_1", 0, 0, {}]]]
+    expected = {"2.15.0": "it is of Keras 2.15.0, whose", "3.0.0": "its config.json"}
+    for version, words in expected.items():
+        entries["metadata.json"] = json.dumps({"keras_version": version}).encode()
+        entries["config.json"] = json.dumps(config).encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+        with pytest.raises(WeightsError, match=words) as caught:
+            safe_loading.load_model(path)
+        assert ("set_weights()" in str(caught.value)) == version.startswith("2")
 
 
 def test_backends_without_gradients_refuse_what_requires_them(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import anatomy
 from keras_resnets.graph.analysis_report import Analysis
 from keras_resnets.graph.analysis_report import LayerReport
 
@@ -62,7 +63,7 @@ def _functional(model: typing.Any) -> typing.Any:
     if not isinstance(graph, keras.Model) or not getattr(graph, "operations", None):
         raise InvalidArgument(
             "analyze requires a built functional or Sequential keras.Model; "
-            f"got {type(model).__name__}"
+            f"got {anatomy.type_words(model)}"
         )
     if len(graph.inputs) != 1:
         raise InvalidArgument(

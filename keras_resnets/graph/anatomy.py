@@ -26,6 +26,14 @@ _PASSED = frozenset(
 )
 # Pixels are scaled by about 1/255; no other layer scales by so little.
 _OF_PIXELS = 1 / 50
+# What models of other libraries are, and how to get a model of Keras 3 of them.
+_WAYS = {
+    "tf_keras": " of tf_keras, which is Keras 2: build the network of Keras 3's "
+    "keras.layers and use its set_weights(model.get_weights()), after strip_pruning or "
+    "strip_clustering; instead of quantize_model, quantize that network here",
+    "torch": ", a module of PyTorch: torch.save(model.state_dict(), file), then "
+    "keras_resnets.create_model(name, weights=file)",
+}
 # Images whose outputs are inspected if the graph does not determine their kind.
 _LOOKED_AT = 8
 
@@ -41,6 +49,19 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def holds_others(layer: keras.layers.Layer) -> bool:
     """Whether a layer is a model or a wrapper, or contains layers otherwise."""
     return bool(layer._layers)
+
+
+def type_words(value: object) -> str:
+    """Returns the type of something that is no `keras.Model`, and how to get one of it.
+
+    Example:
+        >>> type_words(3)
+        'int'
+    """
+    name = type(value).__name__
+    packages = [kind.__module__.partition(".")[0] for kind in type(value).__mro__]
+    way = next((_WAYS[package] for package in packages if package in _WAYS), "")
+    return name + way
 
 
 def check_unadapted(layers: Iterable[keras.layers.Layer], what: str) -> None:

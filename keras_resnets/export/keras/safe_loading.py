@@ -40,6 +40,7 @@ _DEEPEST = 16
 _LARGEST_OUTPUT = 2**28
 # Values of layers beside their weights: random states, which not all files have.
 _TO_SPARE = 100_000
+_METADATA = "metadata.json"
 _UNINITIALIZED = "uninitialized_variables"
 
 
@@ -61,14 +62,34 @@ def load_model(path: pathlib.Path) -> keras.Model:
         for name in (CONFIG, WEIGHTS):
             if name not in archive:
                 raise WeightsError(f"it has no {name}")
-        config = parsed(archive.text(CONFIG) or "", CONFIG)
-        store = _Store(archive)
-        config_check.check(config, store.weighted)
-        _rename(config)
-        model = _built(config, store)
-        _check_outputs(model)
-        _fill(model, store)
+        try:
+            return _loaded(archive)
+        except WeightsError as error:
+            raise WeightsError(_words_for(error, archive)) from None
+
+
+def _loaded(archive: KerasZip) -> keras.Model:
+    config = parsed(archive.text(CONFIG) or "", CONFIG)
+    store = _Store(archive)
+    config_check.check(config, store.weighted)
+    _rename(config)
+    model = _built(config, store)
+    _check_outputs(model)
+    _fill(model, store)
     return model
+
+
+def _words_for(error: WeightsError, archive: KerasZip) -> str:
+    """The message of an error; for a file of Keras 2, that and what to do instead."""
+    facts = parsed(archive.text(_METADATA) or "{}", _METADATA)
+    version = printable(str(facts.get("keras_version")), 20)
+    if not version.startswith("2."):
+        return str(error)
+    return (
+        f"it is of Keras {version}, whose networks Keras 3 cannot load: build the network "
+        "of Keras 3's keras.layers, use its set_weights() with the get_weights() of the "
+        "old one, and save it; a variant of this package takes the file as its weights"
+    )
 
 
 def _rename(config: dict[str, typing.Any]) -> None:
