@@ -7,6 +7,9 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from helpers import noise
+from helpers import outputs
+from helpers import randomize
 from keras.src.applications import resnet as applications
 
 import keras_resnets
@@ -64,6 +67,35 @@ def test_names_of_torchvision_in_a_network_with_an_early_stride(written):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         keras_resnets.create_model("resnet50", weights=path, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])
+def test_networks_of_kuangliu_have_the_stem_of_cifar(name, tmp_path):
+    """`shortcut` and `linear` name what torchvision calls `downsample` and `fc`."""
+    small = {axis: SMALL[axis] for axis in ("filters", "depths")}
+    if name == "resnet20":
+        small = {"depths": (1, 1, 1)}
+    theirs = keras_resnets.create_model(
+        name,
+        classes=10,
+        stem_type="cifar",
+        stem_pool=None,
+        shortcut_type="projection",
+        input_shape=(32, 32, 3),
+        **small,
+    )
+    randomize(theirs)
+    layout = layouts.torchvision()
+    tensors = {
+        f"module.{key}".replace("downsample", "shortcut").replace(".fc.", ".linear."): x
+        for key, x in values.torch_tensors(theirs, layout).items()
+    }
+    path = file_of(tensors, tmp_path / "a")
+    ours = keras_resnets.create_model(name, weights=path, **small)
+    image = noise(2, 32, 32, 3)
+    np.testing.assert_allclose(outputs(ours, image), outputs(theirs, image), atol=1e-6)
+    assert (ours.preprocessing.mode, ours.labels) == ("cifar_image_std", "cifar10")
+    assert ours.preprocessing.size == (32, 32)
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,23 @@ CIFAR_TORCHVISION = dataclasses.replace(
     labels="cifar10",
     by_classes={100: {"preprocessing": "cifar100", "labels": "cifar100"}},
 )
+# kuangliu's ResNet-18 to -152 for CIFAR, and akamaster's networks with projections.
+KUANGLIU = dataclasses.replace(
+    torchvision(
+        shortcut_conv="layer{stage}.{block0}.shortcut.0",
+        shortcut_bn="layer{stage}.{block0}.shortcut.1",
+        predictions="linear",
+    ),
+    name="kuangliu",
+    axes={
+        "shortcut_type": "projection",
+        "stem_type": "cifar",
+        "stem_pool": None,
+        "input_size": 32,
+    },
+    preprocessing="cifar_image_std",
+    labels="cifar10",
+)
 # Its stem has no BN, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
     "timm resnetv2",
@@ -326,6 +343,8 @@ def _like_torchvision(modules: typing.Any) -> typing.Any:
     projections = {
         module.rpartition(".")[2] for module in modules if ".downsample." in module
     }
+    if any(module.endswith(".shortcut.0") for module in modules):
+        return KUANGLIU
     padded = not heads and not projections and "layer2.0.conv1" in modules
     if "linear" in heads or padded:
         # Its shortcuts have no weights; those of all other layouts do.
@@ -346,7 +365,7 @@ def unknown(modules: typing.Any) -> WeightsError:
     """The `WeightsError` for names of no layout."""
     return WeightsError(
         "its tensors must have the names of a known library (torchvision, timm, "
-        "transformers, keras.applications, KerasHub, fyu/drn, akamaster); got "
+        "transformers, keras.applications, KerasHub, fyu/drn, akamaster, kuangliu); got "
         f"{some(sorted(modules))}"
     )
 
