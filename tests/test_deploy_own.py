@@ -16,11 +16,13 @@ from PIL import ImageOps
 
 from keras_resnets import deploy
 from keras_resnets import export
+from keras_resnets import quantization
 from keras_resnets.deploy import environment
 from keras_resnets.deploy import given
 from keras_resnets.deploy import session
 from keras_resnets.deploy import snippets
 from keras_resnets.deploy.job import Job
+from keras_resnets.deploy.options import Asked
 from keras_resnets.deploy.targets import TARGETS
 from keras_resnets.deploy.toolchains import other_python
 from keras_resnets.deploy.workers import coreml_worker
@@ -340,3 +342,34 @@ def test_a_network_that_takes_no_such_photos_is_refused(target, channels, words)
         given.check_channels([TARGETS["linux-x86"], TARGETS[target]], channels)
     given.check_channels([TARGETS[target]], 3)
     given.check_channels([TARGETS["raspberry-pi"], TARGETS["server-onnx"]], 1)
+
+
+@pytest.fixture(scope="module")
+def aware():
+    """A quantization-aware network, and images."""
+    model = small_model("basic_original", input_shape=(32, 32, 3))
+    model.preprocessing = Preprocessing("tf", (32, 32))
+    images = np.random.default_rng(3).uniform(-1, 1, (12, 32, 32, 3)).astype("float32")
+    return quantization.quantize_aware(model, calibration=images), images
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize("target", ["linux-x86", "server-onnx", "server-savedmodel"])
+def test_a_quantization_aware_model_is_proven_as_the_integers_it_is(
+    aware, target, tmp_path
+):
+    model, images = aware
+    (made,) = deploy.deploy(model, target, tmp_path / "out", images, min_agreement=0.5)
+    assert made.report["proven"] and made.report["outputs"]["other"] == 0
+    floats = target == "server-savedmodel"
+    assert made.report["recipe"] == ("float32" if floats else "static_wi8_ai8")
+
+
+@pytest.mark.costly
+def test_a_quantization_aware_model_is_refused_where_the_toolchain_quantizes(aware):
+    model, _ = aware
+    for name in ("esp32", "rockchip"):
+        with pytest.raises(InvalidArgument, match="give the float model that it was"):
+            given.spec(Asked(), TARGETS[name], model)
+    assert given.spec(Asked(), TARGETS["gpu"], model).recipe == "static_wi8_ai8"
+    assert given.spec(Asked(), TARGETS["coreml"], model).recipe == "float32"

@@ -1,10 +1,14 @@
 """The models that can be deployed, and to which targets."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_resnets.deploy import targets
+from keras_resnets.deploy.options import Asked
+from keras_resnets.deploy.options import Spec
 from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.export import prepare
@@ -74,3 +78,23 @@ def check_channels(rows: Sequence[Target], channels: int) -> None:
             f"{row.name} takes {what}; the network takes {channels}: deploy it to "
             "linux-x86, server-onnx or microcontroller, or only export the file"
         )
+
+
+def spec(asked: Asked, target: Target, model: keras.Model) -> Spec:
+    """Returns the specification of a target's file.
+
+    The file of a quantization-aware model is an integer one, also where a target's default
+    is another; a SavedModel computes its rounding in floats.
+
+    Raises:
+        InvalidArgument: the target takes no integer file of a quantization-aware model, or
+            does not support one of the options.
+    """
+    if not is_quantized(model) or target.format == "saved_model":
+        return asked.spec(target)
+    if targets.INT8 not in target.recipes:
+        raise InvalidArgument(
+            f"{target.name} takes float models, which its toolchain quantizes; "
+            f"{model.name} is quantization-aware: give the float model that it was made of"
+        )
+    return dataclasses.replace(asked, recipe=targets.INT8).spec(target)

@@ -148,7 +148,7 @@ class Workshop:
                 return quantization.quantize(
                     self.model, path, spec.recipe, images, **options
                 )
-        elif spec.recipe != FLOAT32:
+        elif spec.recipe != FLOAT32 and not is_quantized(self.model):
             options["recipe"] = spec.recipe
             options["calibration"] = self._calibration.images if calibrated else None
         exporter = getattr(export, FORMATS[spec.format].exporter)

@@ -144,6 +144,7 @@ def deploy(
     names = tuple(name for _, name in classes)
     thresholds = _thresholds(model, threshold, names)
     given.check_channels(rows, shape[-1])
+    specs = {row.name: given.spec(asked, row, model) for row in rows}
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
@@ -168,7 +169,7 @@ def deploy(
             with files.atomic_folder(where, destination.patterns(row)) as scratch:
                 job = Job(
                     row,
-                    asked.spec(row),
+                    specs[row.name],
                     workshop,
                     scratch,
                     shown,
