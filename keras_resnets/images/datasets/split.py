@@ -265,8 +265,9 @@ def check_classes(
     present = np.unique(labels)
     if len(present) < 2:
         only = int(present[0])
-        known = names is not None and 0 <= only < len(names)
-        called = f", {printable(str(names[only][1]))}" if known else ""
+        # Labels may exceed the names, which `check_labels` reports.
+        named = (names or ())[only : only + 1] if only >= 0 else ()
+        called = "".join(f", {printable(str(name))}" for _, name in named)
         raise InvalidArgument(
             f"{name} must contain images of at least two classes; all {len(labels)} are "
             f"of class {only}{called}"
