@@ -134,16 +134,23 @@ def test_dead_layers_few_images_and_nan():
 
 
 @pytest.mark.costly
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_both_backends_learn(backend):
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_every_backend_learns(backend):
+    python, limits = sys.executable, ""
+    if backend == "torch":
+        # 2,400 steps take minutes; the kernels that backends draw differ.
+        limits = "60, largest=1.0"
     if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    # On JAX nothing may need TensorFlow.
-    other = "sys.modules['tensorflow'] = None; " if backend == "jax" else ""
-    script = f"import sys; {other}import learned_probe as probe; probe.main()"
+        # The environment of the foreign tools has torch; tests/README.md.
+        python = os.environ.get("KERAS_RESNETS_TORCH_PYTHON")
+        if backend != "torch" or not python:
+            pytest.skip(f"{backend} is not installed")
+    # On JAX and PyTorch nothing may need TensorFlow.
+    other = "" if backend == "tensorflow" else "sys.modules['tensorflow'] = None; "
+    script = f"import sys; {other}import learned_probe as probe; probe.main({limits})"
     places = [str(PROBE.parent.parent), str(PROBE.parent)]
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [python, "-c", script],
         env={
             **os.environ,
             "KERAS_BACKEND": backend,

@@ -167,17 +167,20 @@ class Reconstruction(keras.Model):
         tensors = dict(zip(unit.inputs, inputs, strict=True))
         with contextlib.ExitStack() as stack:
             for choice, share in zip(choices, self.shares(), strict=True):
-                kernel = (share + choice.lower) * choice.step * choice.kept
+                # As tensors: PyTorch's with a gradient cannot be added to arrays.
+                constants = (choice.lower, choice.step, choice.kept)
+                lower, step, kept = map(ops.convert_to_tensor, constants)
+                kernel = (share + lower) * step * kept
                 stack.enter_context(choice.layer.computing_with(kernel))
             moves = {
                 id(choice.layer): move
                 for choice, move in zip(choices, self.moves(), strict=True)
             }
-            for step in unit.steps:
-                outputs = called(step, [tensors[key] for key in step.inputs])
-                if id(step.layer) in moves:
-                    outputs = [outputs[0] + moves[id(step.layer)]]
-                tensors.update(zip(step.outputs, outputs, strict=True))
+            for applied in unit.steps:
+                outputs = called(applied, [tensors[key] for key in applied.inputs])
+                if id(applied.layer) in moves:
+                    outputs = [outputs[0] + moves[id(applied.layer)]]
+                tensors.update(zip(applied.outputs, outputs, strict=True))
         return tuple(tensors[key] for key in unit.outputs)
 
     def compute_loss(
