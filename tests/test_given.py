@@ -211,6 +211,25 @@ def test_scaling_inside_a_model(make, tmp_path):
     aware.fit(images, expected, batch_size=4, verbose=0)
 
 
+@pytest.mark.parametrize("name", ["hard_sigmoids", "arithmetic", "output_between"])
+def test_training_changes_no_constant(name):
+    model = zoo.seeded(name)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    weighted = {layer.name for layer in model.layers if layer.trainable_weights}
+    trained = [
+        layer
+        for layer in quantization.quantize_aware(model).layers
+        if layer.trainable_weights
+    ]
+    assert len(trained) >= len(weighted)
+    for layer in trained:
+        # The first part of a separable convolution is named after it.
+        names = {name.removesuffix("_depthwise") for name in layer.replaces}
+        assert names & weighted, layer.name
+
+
 @pytest.mark.costly
 def test_zoo_in_the_formats_of_quantization_aware_models(tmp_path):
     model = zoo.seeded("gated")

@@ -250,6 +250,20 @@ def curves():
     return keras.Model(image, layers.Dense(5, activation="softmax")(x))
 
 
+def hard_sigmoids():
+    """As layers, one of them applied twice, inside of layers and as an operation."""
+    image = keras.Input(SHAPE)
+    x = _stem(image)
+    gate = layers.Activation("hard_sigmoid")
+    y = layers.multiply([x, gate(layers.Conv2D(8, 1)(x))])
+    x = layers.add([y, gate(_conv(8)(y))])
+    x = layers.Conv2D(8, 3, padding="same", activation="hard_sigmoid")(x)
+    x = layers.SeparableConv2D(8, 3, activation="hard_sigmoid")(x)
+    x = keras.ops.hard_sigmoid(layers.GlobalAveragePooling2D()(x))
+    x = layers.Dense(16, activation="hard_sigmoid")(x)
+    return keras.Model(image, layers.Dense(5, activation="softmax")(x))
+
+
 def two_outputs():
     image = keras.Input(SHAPE)
     x = _stem(image)
@@ -307,6 +321,7 @@ ZOO = {
         swish_block,
         swish,
         curves,
+        hard_sigmoids,
         two_outputs,
         named_outputs,
         output_between,

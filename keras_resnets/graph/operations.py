@@ -105,6 +105,7 @@ _LAYERS = {
     ),
     "Sigmoid": _function("sigmoid"),
     "Silu": _function("silu"),
+    "HardSigmoid": _function("hard_sigmoid"),
     "HardSilu": _function("hard_silu"),
     "Gelu": lambda op, _: None if op.approximate else _function("gelu")(op, _),
     "Softmax": lambda op, _: (keras.layers.Softmax, {"axis": op.axis}),
@@ -183,6 +184,6 @@ def refused(step: typing.Any) -> UnknownLayer:
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
-        "height and width, relu, sigmoid, silu, hard_silu or reshapes that keep the "
-        "batch, or quantize after training to 8 bits with the engine 'converter'"
+        "height and width, relu, sigmoid, hard_sigmoid, silu, hard_silu or reshapes that "
+        "keep the batch, or quantize after training to 8 bits with the engine 'converter'"
     )

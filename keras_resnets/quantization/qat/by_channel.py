@@ -21,17 +21,20 @@ class Numbers:
         scale: NumPy array (channels,).
         offset: NumPy array (channels,).
         factor: NumPy array (channels,), the part of `scale` that is not trained.
+        trained: whether training changes them: not those of a `Rescaling`.
     """
 
     scale: np.ndarray
     offset: np.ndarray
     factor: np.ndarray
+    trained: bool = True
 
     @classmethod
     def of_norm(cls, layer: keras.layers.Layer) -> "Numbers":
         """Returns the scale and offset of a BN with its current statistics."""
         scale, offset = bn_folding.scale_and_offset(layer)
-        return cls(scale, offset, bn_folding.inverse_deviation(layer))
+        factor = bn_folding.inverse_deviation(layer)
+        return cls(scale, offset, factor, layer.trainable)
 
     @property
     def channels(self) -> int:
@@ -42,7 +45,10 @@ class Numbers:
 def affine(numbers: Numbers, **options: typing.Any) -> depthwise_layers.QuantizedAffine:
     """Builds the layer for one operator; `options` are those of `QuantizedAffine`."""
     layer = depthwise_layers.QuantizedAffine(
-        numbers.channels, kernel_initializer="zeros", **options
+        numbers.channels,
+        kernel_initializer="zeros",
+        trainable=numbers.trained,
+        **options,
     )
     layer.build((None, None, None, numbers.channels))
     layer.set_values(numbers.scale, numbers.offset, numbers.factor)
@@ -53,8 +59,9 @@ def product_and_sum(
     numbers: Numbers, replaces: Sequence[str], names: Sequence[str], dtype: typing.Any
 ) -> tuple[quantized.ChannelScale, quantized.ChannelOffset]:
     """Builds layers, called `names`, for two operators with a range between them."""
-    product = quantized.ChannelScale(replaces, name=names[0], dtype=dtype)
-    summand = quantized.ChannelOffset(replaces, name=names[1], dtype=dtype)
+    options = {"dtype": dtype, "trainable": numbers.trained}
+    product = quantized.ChannelScale(replaces, name=names[0], **options)
+    summand = quantized.ChannelOffset(replaces, name=names[1], **options)
     for layer in (product, summand):
         layer.build((None, numbers.channels))
     product.set_values(numbers.scale, numbers.factor)

@@ -31,6 +31,12 @@ MERGING = (
     keras.layers.Multiply,
     keras.layers.Subtract,
 )
+# Layers whose weights a file rounds.
+WITH_KERNEL = (
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+    *layers.CONVOLUTIONS,
+)
 # In a file they are fused into the preceding operator.
 FUSED = ("relu", "relu6")
 # Their output has the same range in every file, whatever the images.
@@ -68,8 +74,7 @@ def check_norm(layer: typing.Any) -> None:
 
 def is_kernel(layer: typing.Any) -> bool:
     """Returns whether it is a convolution or dense layer with a supported activation."""
-    classes = (keras.layers.Dense, keras.layers.DepthwiseConv2D, *layers.CONVOLUTIONS)
-    if type(layer) not in classes:
+    if type(layer) not in WITH_KERNEL:
         return False
     inside = activations.inside(layer)
     return activation(inside) in ("linear", *FUSED, *BOUNDED) or is_curve(inside)
@@ -124,8 +129,8 @@ def unsupported(step: Step) -> InvalidArgument:
         kind = f"{kind} with {getattr(name, '__name__', type(name).__name__)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu, sigmoid, silu, hard_silu or gelu, Conv2D, DepthwiseConv2D, "
-        "SeparableConv2D, Dense, BatchNormalization, Add, Multiply, Concatenate, pooling "
-        "and padding instead, or "
-        "quantize after training to 8 bits with the engine 'converter'"
+        "leaky_relu, sigmoid, hard_sigmoid, silu, hard_silu or gelu, Conv2D, "
+        "DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Add, Multiply, "
+        "Concatenate, pooling and padding instead, or quantize after training to 8 "
+        "bits with the engine 'converter'"
     )

@@ -27,6 +27,7 @@ from keras_resnets.graph.nodes import unique_names
 from keras_resnets.networks import layers
 from keras_resnets.quantization.qat import by_channel
 from keras_resnets.quantization.qat import fake_quant
+from keras_resnets.quantization.qat import hard_sigmoid
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat import separable
@@ -73,7 +74,7 @@ class _Rewriter:
         self._model, self._recipe = model, recipe
         self._bits: int = recipe.activation_bits or 8
         steps, self._outputs = read_steps(model)
-        self._steps = separable.apart(steps)
+        self._steps = hard_sigmoid.apart(separable.apart(steps), self._outputs)
         self._applied = applications(self._steps)
         self._layers = {
             id(step): operations.as_plain_layer(step) for step in self._steps
@@ -313,7 +314,7 @@ class _Rewriter:
         source = self._made[first.inputs[0]]
         channels = source.tensor.shape[-1]
         scale, offset = (np.broadcast_to(x, (channels,)) for x in (scale, offset))
-        numbers = by_channel.Numbers(scale, offset, scale)
+        numbers = by_channel.Numbers(scale, offset, scale, trained=False)
         of_image = source.grid is self._image.grid and len(source.tensor.shape) == 4
         if of_image and channels <= _COLORS:
             affine = by_channel.of_image(
