@@ -260,6 +260,30 @@ def test_half_precision_inside_has_its_loss_scaled(tmp_path):
 @pytest.mark.costly
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.torch
+def test_layers_of_one_name_are_trained_as_others(tmp_path):
+    def model(names):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((SIZE, SIZE, 3))
+        x = layers.Conv2D(4, 3, name="outer", kernel_initializer="orthogonal")(image)
+        for number, name in enumerate(names):
+            given = keras.Input(x.shape[1:])
+            start = keras.initializers.Orthogonal(seed=number)
+            inner = layers.Conv2D(4, 3, name=name, kernel_initializer=start)
+            x = keras.Model(given, inner(given), name=f"inner{number}")(x)
+        x = layers.Dense(5, name="mine")(layers.GlobalAveragePooling2D()(x))
+        return keras.Model(image, x)
+
+    ends = []
+    for names in (("conv", "conv"), ("conv1", "conv2")):
+        made = model(names)
+        recipe = short("cifar_cosine", 2, learning_rate=1e-4)
+        fit(tmp_path, made, recipe, name=names[1])
+        ends.append(made.get_weights())
+    for same, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(same, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.torch
 def test_one_channel_and_names_of_the_data(tmp_path):
     """Images become grey; the model says what it was trained on, and so do its files."""
     model = keras_resnets.create_model(

@@ -188,6 +188,23 @@ class SeedSteps(keras.callbacks.Callback):
         self._first = 0
 
 
+class ResetGradients(keras.callbacks.Callback):
+    """Resets PyTorch's gradients of all variables before every step.
+
+    Keras resets those that it finds by the variables' paths. Layers of inner models may
+    have the same path; the gradients of all but one would be added up over the steps.
+    """
+
+    def on_train_begin(self, logs: dict[str, typing.Any] | None = None) -> None:
+        self._variables = self.model.trainable_variables
+
+    def on_train_batch_begin(
+        self, batch: typing.Any, logs: dict[str, typing.Any] | None = None
+    ) -> None:
+        for variable in self._variables:
+            variable.value.grad = None
+
+
 class StopAtNaN(keras.callbacks.Callback):
     """Ends a training whose loss is not finite, with the likely cause.
 

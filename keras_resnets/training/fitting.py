@@ -120,7 +120,7 @@ def _watching(
     if step:
         watching.append(callbacks.GoOn(arrays, job.model))
     if keras.backend.backend() == "torch":
-        watching.append(callbacks.SeedSteps(job.seed, step))
+        watching += [callbacks.ResetGradients(), callbacks.SeedSteps(job.seed, step)]
     watching.append(
         callbacks.Keeper(
             folder,

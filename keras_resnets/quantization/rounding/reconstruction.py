@@ -134,16 +134,19 @@ class Reconstruction(keras.Model):
         self._parts = lambda: (unit, choices)
         self._scale = scale.astype("float32").tolist()
         self.roundings = []
-        for choice in choices:
+        # Names of their own: on PyTorch, Keras finds the gradients to reset by them.
+        for number, choice in enumerate(choices):
             variable = self.add_weight(
-                shape=choice.start.shape, initializer="zeros", name="rounding"
+                shape=choice.start.shape, initializer="zeros", name=f"rounding_{number}"
             )
             inside = (choice.start - _LOW) / (_HIGH - _LOW)
             variable.assign(np.log(inside / (1 - inside)))
             self.roundings.append(variable)
         self.shifts = [
-            self.add_weight(shape=x.bias.shape, initializer="zeros", name="shift")
-            for x in choices
+            self.add_weight(
+                shape=x.bias.shape, initializer="zeros", name=f"shift_{number}"
+            )
+            for number, x in enumerate(choices)
         ]
         self.built = True
 
