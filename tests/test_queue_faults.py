@@ -194,3 +194,79 @@ def test_a_damaged_row_of_the_results_is_named(row, scripts, tmp_path):
     place.write_text(f"training,top1\nother,93.00\n{row}\n")
     with pytest.raises(SystemExit, match="queue.csv, line 3: a row has a training and"):
         scripts("papers").read_results(place)
+
+
+@pytest.fixture
+def run_of_train(scripts, tmp_path):
+    """Writes the folder of a run that equals a training of the queue, with changes."""
+    command = scripts("queue_from_train")
+    (task,) = (
+        task
+        for task in scripts("accelerator_queue").read_queue()
+        if task["name"] == "resnet20_he2015_s1"
+    )
+
+    def write(**changes):
+        facts = {
+            "status": "done",
+            "command": "keras-resnets train resnet20",
+            "model": "resnet20",
+            "axes": {},
+            "recipe": command.recipe_of(task),
+            "batch_size": 128,
+            "data": {"train": 50_000},
+            "seed": 1,
+            "precision": "mixed_bfloat16",
+            "backend": "tensorflow",
+            "devices": ["cpu:0"],
+            "figures": {"test_accuracy": 0.9125, "seconds": 12.5},
+        }
+        (tmp_path / "run.json").write_text(json.dumps(facts | changes))
+        history = "epoch,accuracy,loss,learning_rate,seconds\n1,0.5,1.5,0.1,12.5\n"
+        (tmp_path / "history.csv").write_text(history)
+        return tmp_path
+
+    return write
+
+
+def test_a_run_of_train_becomes_a_row_of_the_queue(
+    run_of_train, scripts, tmp_path, monkeypatch
+):
+    queue, papers = scripts("accelerator_queue"), scripts("papers")
+    (tmp_path / "queue.csv").write_text("training,network,top1\nfirst,resnet8,90.00\n")
+    monkeypatch.setattr(queue, "RESULTS", tmp_path / "queue.csv")
+    monkeypatch.setattr(papers, "CURVES", tmp_path / "curves")
+    monkeypatch.setattr(scripts("common"), "quiet_tensorflow", lambda: None)
+    words = ["x", str(run_of_train()), "resnet20_he2015_s1"]
+    monkeypatch.setattr(sys, "argv", words)
+    scripts("queue_from_train").main()
+    first, second = papers.read_results(tmp_path / "queue.csv")
+    assert first["training"] == "first"
+    assert second["top1"] == "91.25" and second["device"] == "CPU, tensorflow"
+    curve = (tmp_path / "curves" / "resnet20_he2015_s1.csv").read_text()
+    assert curve == "epoch,accuracy,loss,seconds\n1,0.5,1.5,12.5\n"
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"seed": 2}, "seed: 2, not 1"),
+        ({"status": "running"}, "status: running, not done"),
+        ({"data": {"train": 45_000}}, "images: 45000, not 50000"),
+        (
+            {"axes": {"stem_type": "imagenet"}},
+            "axes: {'stem_type': 'imagenet'}, not {}",
+        ),
+        (
+            {"command": "keras-resnets train resnet20 --weights a.h5"},
+            "option --weights",
+        ),
+        ({"recipe": {}}, "learning_rate: None, not 0.1"),
+    ],
+)
+def test_a_run_of_another_training_is_refused(changes, said, run_of_train, scripts):
+    command = scripts("queue_from_train")
+    facts = json.loads((run_of_train(**changes) / "run.json").read_text())
+    tasks = {task["name"]: task for task in scripts("accelerator_queue").read_queue()}
+    told = command.differences(facts, tasks["resnet20_he2015_s1"])
+    assert said in told and (len(told) == 1 or "recipe" in changes)
