@@ -153,13 +153,13 @@ def test_a_step_of_rounding_is_no_other_answer():
     assert result.largest == 2 and result.same == 0.75
     assert result.record()["outputs"]["one_step"] == 1
     with pytest.raises(ExportError, match="within one rounding step; 1 of 4 images"):
-        agreement.judge("chip", result, 0.5)
+        agreement.judge("chip", result, 0.5, "advice")
     expected, found = expected[:2], found[:2]
     near = agreement.compare(expected, expected, found, float(scale), "itself")
-    agreement.judge("chip", near, 0.9)
+    agreement.judge("chip", near, 0.9, "advice")
     wrong = agreement.compare(1 - expected, expected, found, float(scale), "x")
     with pytest.raises(ExportError, match="another class than predict on 2 of 2"):
-        agreement.judge("chip", wrong, 0.9)
+        agreement.judge("chip", wrong, 0.9, "advice")
     with pytest.raises(ExportError, match="NaN"):
         agreement.compare(expected, expected, expected * np.nan, 1.0, "x")
     with pytest.raises(ExportError, match="shape|array of"):
@@ -195,9 +195,9 @@ def test_labels_a_step_from_their_threshold_are_no_others():
     # The first by rounding, the second by far, the last by both.
     assert (result.same, result.at_threshold, result.labels) == (0.25, 0.25, 0.5)
     assert result.record()["label_agreement"] == 0.5
-    agreement.judge("chip", result, 0.5)
+    agreement.judge("chip", result, 0.5, "advice")
     with pytest.raises(ExportError, match="other labels than predict on 2 of 4"):
-        agreement.judge("chip", result, 0.6)
+        agreement.judge("chip", result, 0.6, "advice")
     # A step of what the sigmoid gets is many of what comes out.
     wide = agreement.compare(predicted, found, found, step, "itself", 0.5, cuts)
     assert wide.at_threshold == 0.5

@@ -18,9 +18,9 @@ from keras_resnets import deploy
 from keras_resnets import export
 from keras_resnets import quantization
 from keras_resnets.deploy import environment
-from keras_resnets.deploy import given
 from keras_resnets.deploy import session
 from keras_resnets.deploy import snippets
+from keras_resnets.deploy import supported
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.options import Asked
 from keras_resnets.deploy.targets import TARGETS
@@ -194,6 +194,7 @@ def test_a_failed_target_keeps_its_old_folder(tmp_path, filled):
             "static_wi8_ai16 or float16 or float32, or use",
         ),
         ("linux-x86", "static_wi8_ai16", "the recipe float16 or float32, or use"),
+        ("linux-x86", "float32", "^the file is not quantized"),
         ("ethos-u55-128", "static_wi8_ai8", "^use quantization-aware training"),
     ],
 )
@@ -339,9 +340,9 @@ def test_a_model_of_two_inputs_is_refused_with_a_way_that_works():
 )
 def test_a_network_that_takes_no_such_photos_is_refused(target, channels, words):
     with pytest.raises(InvalidArgument, match=words):
-        given.check_channels([TARGETS["linux-x86"], TARGETS[target]], channels)
-    given.check_channels([TARGETS[target]], 3)
-    given.check_channels([TARGETS["raspberry-pi"], TARGETS["server-onnx"]], 1)
+        supported.check_channels([TARGETS["linux-x86"], TARGETS[target]], channels)
+    supported.check_channels([TARGETS[target]], 3)
+    supported.check_channels([TARGETS["raspberry-pi"], TARGETS["server-onnx"]], 1)
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +371,6 @@ def test_a_quantization_aware_model_is_refused_where_the_toolchain_quantizes(awa
     model, _ = aware
     for name in ("esp32", "rockchip"):
         with pytest.raises(InvalidArgument, match="give the float model that it was"):
-            given.spec(Asked(), TARGETS[name], model)
-    assert given.spec(Asked(), TARGETS["gpu"], model).recipe == "static_wi8_ai8"
-    assert given.spec(Asked(), TARGETS["coreml"], model).recipe == "float32"
+            supported.spec(Asked(), TARGETS[name], model)
+    assert supported.spec(Asked(), TARGETS["gpu"], model).recipe == "static_wi8_ai8"
+    assert supported.spec(Asked(), TARGETS["coreml"], model).recipe == "float32"

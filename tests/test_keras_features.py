@@ -117,7 +117,7 @@ def test_a_file_of_keras_2_is_named_with_the_way_to_keras_3(tmp_path):
         entries = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(entries["config.json"])
     config["config"]["layers"][1]["inbound_nodes"] = [[["input_1", 0, 0, {}]]]
-    expected = {"2.15.0": "it is of Keras 2.15.0, whose", "3.0.0": "its config.json"}
+    expected = {"2.15.0": "it is of Keras 2.15.0, which", "3.0.0": "its config.json"}
     for version, words in expected.items():
         entries["metadata.json"] = json.dumps({"keras_version": version}).encode()
         entries["config.json"] = json.dumps(config).encode()

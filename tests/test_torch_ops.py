@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from keras_resnets.graph import anatomy  # noqa: E402
 from keras_resnets.networks import layers  # noqa: E402
 from keras_resnets.networks import torch_ops  # noqa: E402
 
@@ -163,3 +164,9 @@ def test_one_value_a_channel_and_symbolic_inputs(kind):
     assert outputs.shape == (None, 4, 4, 4)
     assert torch.isfinite(ours(torch.ones((1, 1, 1, 4)), training=True)).all()
     assert all(np.isfinite(weight).all() for weight in ours.get_weights())
+
+
+def test_a_keras_layer_is_not_taken_for_a_module_of_pytorch():
+    """On this backend its class derives from one."""
+    assert anatomy.type_and_remedy(keras.layers.ReLU()) == "ReLU"
+    assert "torch.save" in anatomy.type_and_remedy(torch.nn.ReLU())

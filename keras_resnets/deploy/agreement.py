@@ -160,13 +160,7 @@ def within(probabilities: np.ndarray, odds_step: float) -> np.ndarray:
     return probabilities / (probabilities + (1 - probabilities) * np.exp(-odds_step))
 
 
-_ADVICE = (
-    "choose a recipe of more bits, or use quantization-aware training "
-    "(keras-resnets qat)"
-)
-
-
-def judge(name: str, result: Agreement, least: float, advice: str = _ADVICE) -> None:
+def judge(name: str, result: Agreement, least: float, advice: str) -> None:
     """Raises `ExportError` if a target's outputs differ too much.
 
     Args:

@@ -14,8 +14,8 @@ import numpy as np
 from keras_resnets.deploy import agreement
 from keras_resnets.deploy import destination
 from keras_resnets.deploy import folder as folders
-from keras_resnets.deploy import given
 from keras_resnets.deploy import reference
+from keras_resnets.deploy import supported
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.job import Proof
@@ -25,6 +25,7 @@ from keras_resnets.deploy.options import find_all
 from keras_resnets.deploy.outcome import Deployment
 from keras_resnets.deploy.outcome import TargetsFailed
 from keras_resnets.deploy.target import module_of
+from keras_resnets.deploy.targets import FLOAT32
 from keras_resnets.deploy.targets import Target
 from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
@@ -134,17 +135,17 @@ def deploy(
     asked.check(rows)
     destination.check(folder, rows, overwrite)
     check_range("min_agreement", min_agreement, 0, 1)
-    given.check_model(model, recipe)
+    supported.check_model(model, recipe)
     # The apps of all targets show classes, with an output for each.
-    model = binary.with_two_outputs(given.of_tensors(model))
+    model = binary.with_two_outputs(supported.of_tensors(model))
     model = prepare.of_fixed_size(model, model.preprocessing.size)
     shape = prepare.input_shape(model)
-    given.check_preprocessing(model, shape)
+    supported.check_preprocessing(model, shape)
     classes = labels.class_names(model.output_shape[-1], provenance.of(model).labels)
     names = tuple(name for _, name in classes)
     thresholds = _thresholds(model, threshold, names)
-    given.check_channels(rows, shape[-1])
-    specs = {row.name: given.spec(asked, row, model) for row in rows}
+    supported.check_channels(rows, shape[-1])
+    specs = {row.name: supported.spec(asked, row, model) for row in rows}
     photos.check(
         prepare.ExportOptions(preprocessing=model.preprocessing, source=source), shape
     )
@@ -364,6 +365,11 @@ def _advice(job: Job) -> str:
         )
     if is_quantized(job.model):
         return "train for more epochs (keras-resnets qat)"
+    if job.spec.recipe == FLOAT32:
+        return (
+            "the file is not quantized, so its runtime computes something else, or the "
+            "scores of the classes are almost equal"
+        )
     finer = [name for name in _FINER if name in target.recipes]
     if job.spec.recipe in finer:
         finer = finer[finer.index(job.spec.recipe) + 1 :]

@@ -117,7 +117,7 @@ def check_functional(model: Any, what: str) -> None:
     """
     if not isinstance(model, keras.Model) or not model.built:
         raise InvalidArgument(
-            f"{what} takes a built keras.Model; got {anatomy.type_words(model)}"
+            f"{what} takes a built keras.Model; got {anatomy.type_and_remedy(model)}"
         )
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise InvalidArgument(

@@ -63,7 +63,7 @@ def _functional(model: typing.Any) -> typing.Any:
     if not isinstance(graph, keras.Model) or not getattr(graph, "operations", None):
         raise InvalidArgument(
             "analyze requires a built functional or Sequential keras.Model; "
-            f"got {anatomy.type_words(model)}"
+            f"got {anatomy.type_and_remedy(model)}"
         )
     if len(graph.inputs) != 1:
         raise InvalidArgument(

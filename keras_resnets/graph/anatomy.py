@@ -29,7 +29,7 @@ _OF_PIXELS = 1 / 50
 # What models of other libraries are, and how to get a model of Keras 3 of them.
 _WAYS = {
     "tf_keras": " of tf_keras, which is Keras 2: build the network of Keras 3's "
-    "keras.layers and use its set_weights(model.get_weights()), after strip_pruning or "
+    "keras.layers and call its set_weights(model.get_weights()), after strip_pruning or "
     "strip_clustering; instead of quantize_model, quantize that network here",
     "torch": ", a module of PyTorch: torch.save(model.state_dict(), file), then "
     "keras_resnets.create_model(name, weights=file)",
@@ -51,20 +51,23 @@ def holds_others(layer: keras.layers.Layer) -> bool:
     return bool(layer._layers)
 
 
-def type_words(value: object) -> str:
+def type_and_remedy(value: object) -> str:
     """Returns the type of something that is no `keras.Model`, and how to get one of it.
 
     Example:
-        >>> type_words(3)
+        >>> type_and_remedy(3)
         'int'
     """
     name = type(value).__name__
+    if isinstance(value, keras.layers.Layer):
+        # On the PyTorch backend it is a module of PyTorch, too.
+        return name
     packages = [kind.__module__.partition(".")[0] for kind in type(value).__mro__]
     way = next((_WAYS[package] for package in packages if package in _WAYS), "")
     return name + way
 
 
-def check_unadapted(layers: Iterable[keras.layers.Layer], what: str) -> None:
+def check_no_lora(layers: Iterable[keras.layers.Layer], what: str) -> None:
     """Raises `InvalidArgument` for a layer with a LoRA adapter.
 
     Its `kernel` is a sum that Keras computes, to which nothing can be assigned.

@@ -217,7 +217,7 @@ def check_graph(model: typing.Any) -> None:
     if not anatomy.has_graph(model):
         raise InvalidArgument(
             "a heat map requires a functional or Sequential keras.Model; got "
-            f"{anatomy.type_words(model)}"
+            f"{anatomy.type_and_remedy(model)}"
         )
 
 

@@ -44,6 +44,26 @@ class Step:
         return self.arguments.fill_in(places)
 
 
+def split(step: Step, layers: Sequence[typing.Any]) -> list[Step]:
+    """Returns a step for each of `layers`, which compute in turn what `step` computes.
+
+    Args:
+        step: a step with one input tensor.
+        layers: new layers, built or without weights. A shared layer's applications may
+            have the same ones.
+    """
+    (tensor,) = step.arguments.keras_tensors
+    keys, arguments, steps = step.inputs, step.arguments, []
+    place = step.path.removesuffix(step.layer.name)
+    for layer in layers:
+        after = step.outputs if layer is layers[-1] else [(id(layer), step.output)]
+        path = place + layer.name
+        steps.append(Step(layer, path, keys, after, arguments, step.training))
+        tensor = layer.compute_output_spec(tensor)
+        arguments, keys = type(step.arguments)(tensor), after
+    return steps
+
+
 def read_steps(model: keras.Model) -> tuple[list[Step], list[typing.Any]]:
     """Returns (steps in order, keys of the outputs) of a functional or Sequential model.
 

@@ -154,7 +154,7 @@ def shrink(model: keras.Model, fraction: float, multiple: int = 1) -> keras.Mode
             f"{model.name} is quantization-aware: shrink the float model, then "
             "quantize it"
         )
-    anatomy.check_unadapted((layer for layer, _ in layers_of(model)), "shrink")
+    anatomy.check_no_lora((layer for layer, _ in layers_of(model)), "shrink")
     for layer, _ in layers_of(model):
         if getattr(layer, "data_format", "") == "channels_first":
             raise InvalidArgument(

@@ -155,7 +155,7 @@ class KeepZeros(keras.callbacks.Callback):
         _check_backend()
         self._masks = []
         layers = prunable(fitted(self.model))
-        anatomy.check_unadapted(layers, "KeepZeros")
+        anatomy.check_no_lora(layers, "KeepZeros")
         for layer in layers:
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             if (kernel == 0).any():

@@ -134,7 +134,7 @@ def prunable(model: keras.Model, pattern: str = "unstructured") -> list[typing.A
 def check_prunable(model: keras.Model, pattern: str) -> list[typing.Any]:
     """Returns `prunable`; raises `InvalidArgument` if it is empty, or for LoRA."""
     layers = prunable(model, pattern)
-    anatomy.check_unadapted(layers, "pruning")
+    anatomy.check_no_lora(layers, "pruning")
     if not layers:
         needs = {"unstructured": "", "vw-2:4": " with inputs and outputs in fours"}
         raise InvalidArgument(

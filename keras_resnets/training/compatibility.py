@@ -26,7 +26,7 @@ def check_model(model: keras.Model) -> None:
     """Raises `InvalidArgument` unless `model` maps an image to one output per class."""
     if not isinstance(model, keras.Model):
         raise InvalidArgument(
-            f"model must be a keras.Model; got {anatomy.type_words(model)}"
+            f"model must be a keras.Model; got {anatomy.type_and_remedy(model)}"
         )
     if not getattr(model, "inputs", None):
         raise InvalidArgument(

@@ -65,7 +65,7 @@ def load_model(path: pathlib.Path) -> keras.Model:
         try:
             return _loaded(archive)
         except WeightsError as error:
-            raise WeightsError(_words_for(error, archive)) from None
+            raise WeightsError(_with_remedy(error, archive)) from None
 
 
 def _loaded(archive: KerasZip) -> keras.Model:
@@ -79,16 +79,16 @@ def _loaded(archive: KerasZip) -> keras.Model:
     return model
 
 
-def _words_for(error: WeightsError, archive: KerasZip) -> str:
+def _with_remedy(error: WeightsError, archive: KerasZip) -> str:
     """The message of an error; for a file of Keras 2, that and what to do instead."""
     facts = parsed(archive.text(_METADATA) or "{}", _METADATA)
     version = printable(str(facts.get("keras_version")), 20)
     if not version.startswith("2."):
         return str(error)
     return (
-        f"it is of Keras {version}, whose networks Keras 3 cannot load: build the network "
-        "of Keras 3's keras.layers, use its set_weights() with the get_weights() of the "
-        "old one, and save it; a variant of this package takes the file as its weights"
+        f"it is of Keras {version}, which Keras 3 cannot load: build the network of Keras "
+        "3's keras.layers, give the get_weights() of the old one to its set_weights(), and "
+        "save it; if it is a variant of this package: create_model(name, weights=file)"
     )
 
 

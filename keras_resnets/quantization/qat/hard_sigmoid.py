@@ -10,6 +10,7 @@ from keras_resnets.graph import activations
 from keras_resnets.graph import copies
 from keras_resnets.graph import operations
 from keras_resnets.graph.nodes import Step
+from keras_resnets.graph.nodes import split
 from keras_resnets.quantization.qat import layer_kinds
 
 
@@ -31,7 +32,7 @@ def apart(steps: Sequence[Step], outputs: Collection[typing.Any]) -> list[Step]:
             continue
         if id(step.layer) not in made:
             made[id(step.layer)] = _parts(step)
-        found += _chain(step, made[id(step.layer)])
+        found += split(step, made[id(step.layer)])
     return found
 
 
@@ -59,16 +60,3 @@ def _parts(step: Step) -> list[typing.Any]:
         keras.layers.ReLU(6.0, name=f"{layer.name}_relu6", **options),
         keras.layers.Rescaling(1 / 6, name=end, **options),
     ]
-
-
-def _chain(step: Step, parts: Sequence[typing.Any]) -> list[Step]:
-    (tensor,) = step.arguments.keras_tensors
-    keys, arguments, steps = step.inputs, step.arguments, []
-    place = step.path.removesuffix(step.layer.name)
-    for number, part in enumerate(parts, 1):
-        after = step.outputs if number == len(parts) else [(number, step.output)]
-        path = place + part.name
-        steps.append(Step(part, path, keys, after, arguments, step.training))
-        tensor = part.compute_output_spec(tensor)
-        arguments, keys = type(step.arguments)(tensor), after
-    return steps

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_resnets.graph.nodes import Step
+from keras_resnets.graph.nodes import split
 from keras_resnets.quantization.qat.depthwise_layers import QuantizedDepthwiseConv2D
 
 
@@ -26,20 +27,8 @@ def apart(steps: Sequence[Step]) -> list[Step]:
             continue
         if id(layer) not in pairs:
             pairs[id(layer)] = _pair(layer, step.arguments.keras_tensors[0].shape)
-        found += _two(step, *pairs[id(layer)])
+        found += split(step, pairs[id(layer)])
     return found
-
-
-def _two(step: Step, first: typing.Any, second: typing.Any) -> list[Step]:
-    between = ("between", step.output)
-    (image,) = step.arguments.keras_tensors
-    middle = first.compute_output_spec(image)
-    arguments = type(step.arguments)(middle)
-    path = step.path.removesuffix(step.layer.name) + first.name
-    return [
-        Step(first, path, step.inputs, [between], step.arguments, step.training),
-        Step(second, step.path, [between], step.outputs, arguments, step.training),
-    ]
 
 
 def _pair(layer: typing.Any, shape: Sequence[int | None]) -> tuple[typing.Any, ...]:

@@ -134,7 +134,7 @@ class Reconstruction(keras.Model):
         self._parts = lambda: (unit, choices)
         self._scale = scale.astype("float32").tolist()
         self.roundings = []
-        # Names of their own: on PyTorch, Keras finds the gradients to reset by them.
+        # All names differ, since Keras resets PyTorch's gradients by name.
         for number, choice in enumerate(choices):
             variable = self.add_weight(
                 shape=choice.start.shape, initializer="zeros", name=f"rounding_{number}"
