@@ -108,6 +108,14 @@ def test_mixed_precision_has_a_float32_head(kind):
     assert np.isfinite(model.train_on_batch(noise(4, 16, 16, 3), np.arange(4) % 10))
 
 
+@pytest.mark.parametrize("name", ["resnet20", "darknet15"])
+def test_a_network_in_float64_has_a_float64_head(name):
+    model = create_model(name, dtype="float64")
+    assert {layer.compute_dtype for layer in model.layers[1:]} == {"float64"}
+    assert model.output.dtype == "float64"
+    assert replace_head(model, 3).output.dtype == "float64"
+
+
 def test_global_policy_counts_where_no_dtype_is_given():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = create_model("resnet20")

@@ -145,15 +145,17 @@ def replace_head(
     check_range("dropout_rate", dropout_rate, 0, 1, inclusive=False)
     x = endpoints(model)["features"]
     convs = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    data_format = next(convs).data_format
+    dtype = keras.backend.result_type(x.dtype, "float32")
     x = keras.layers.GlobalAveragePooling2D(
-        data_format=next(convs).data_format, name="new_avg_pool"
+        data_format=data_format, dtype=dtype, name="new_avg_pool"
     )(x)
     if dropout_rate:
-        x = keras.layers.Dropout(dropout_rate, name="new_dropout")(x)
+        x = keras.layers.Dropout(dropout_rate, dtype=dtype, name="new_dropout")(x)
     x = keras.layers.Dense(
         classes,
         activation=classifier_activation,
-        dtype="float32",
+        dtype=dtype,
         name="new_predictions",
     )(x)
     new_model = keras.Model(model.input, x, name=model.name)

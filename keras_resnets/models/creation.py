@@ -69,7 +69,7 @@ def create_model(
         name: name of the model and prefix of every layer's name. By default the
             model has the variant's name and the layers have no prefix.
         dtype: dtype policy of the layers; None for Keras' global policy. The classifier
-            is float32 under every policy.
+            computes in float32 at least: in float64 under `"float64"` only.
         data_format: `"channels_last"` or `"channels_first"`; None for Keras' default.
         kernel_initializer: initializer of the convolutions; None for He's normal,
             fan-out.

@@ -38,8 +38,8 @@ Args:
         `zero_init_residual=True`, `drop_path_rate=0.1`, ...
 
 Returns:
-    A flat functional `keras.Model`; with its top the output is float32 of shape
-    (batch, classes).
+    A flat functional `keras.Model`; with its top the output has the shape
+    (batch, classes) and is float32 (float64 under the dtype policy of that name).
 
 Raises:
     ValueError: an argument that is not allowed; the message gives the rule, the value

@@ -116,8 +116,8 @@ def _global_pool(x: keras.KerasTensor, kind: str, parts: Parts) -> keras.KerasTe
 def _classifier(
     x: keras.KerasTensor, classes: int, activation: typing.Any, parts: Parts
 ) -> keras.KerasTensor:
-    # Logits and softmax stay in float32 whatever the dtype policy.
-    float32 = {"dtype": "float32"}
+    # Half precision is too coarse for logits and softmax.
+    dtype = {"dtype": keras.backend.result_type(x.dtype, "float32")}
     rate = parts.architecture.dropout_rate
     name = parts.prefix + "predictions"
     if parts.architecture.head == "conv":
@@ -126,15 +126,15 @@ def _classifier(
             classes,
             1,
             kernel_initializer=parts.initializer(),
-            **{**parts.spatial("predictions_conv"), **float32},
+            **{**parts.spatial("predictions_conv"), **dtype},
         )(x)
         pool = keras.layers.GlobalAveragePooling2D(
-            **{**parts.spatial("avg_pool"), **float32}
+            **{**parts.spatial("avg_pool"), **dtype}
         )
-        return keras.layers.Activation(activation, name=name, **float32)(pool(x))
+        return keras.layers.Activation(activation, name=name, **dtype)(pool(x))
     x = _global_pool(x, "avg", parts)
     x = parts.dropout(x, rate, "dropout")
-    return keras.layers.Dense(classes, activation=activation, name=name, **float32)(x)
+    return keras.layers.Dense(classes, activation=activation, name=name, **dtype)(x)
 
 
 def _shape(
