@@ -185,3 +185,13 @@ def test_several_inputs_are_refused_by_name(tmp_path):
     # Its graph alone says what can go.
     small = pruning.shrink(model, 0.5)
     assert len(small.inputs) == 2 and small.count_params() < model.count_params()
+
+
+def test_an_output_that_is_an_input_keeps_its_name(tmp_path):
+    image = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(image)
+    model = keras.Model(image, [image, pooled])
+    report = to_keras(model, tmp_path / "net.keras")
+    loaded = keras.saving.load_model(report.path)
+    names = [tensor._keras_history.operation.name for tensor in loaded.outputs]
+    assert names == [model.layers[0].name, "pooled"]

@@ -118,10 +118,15 @@ class Analysis:
 
 def figures(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     """Returns (name, value) of the figures of the whole model, as text."""
+    uncounted = len(analysis.uncounted)
     return (
         ("trainable parameters", f"{analysis.trainable_params:,}"),
         ("with BN statistics", f"{analysis.total_params:,}"),
-        ("multiply-adds", f"{analysis.macs / 1e6:,.1f} M"),
+        (
+            "multiply-adds",
+            f"{'at least ' if uncounted else ''}{analysis.macs / 1e6:,.1f} M",
+        ),
+        *([("layers not counted", f"{uncounted:,}")] if uncounted else []),
         ("convolutions, dense", f"{analysis.convs}, {analysis.dense}"),
         ("activations", f"{analysis.activations / 1e6:,.2f} M values"),
         ("peak activations", f"{analysis.peak_activations / 1e6:,.2f} M values"),

@@ -156,7 +156,10 @@ def plain(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     copy = keras.models.clone_model(
-        model, clone_function=_plain_layer, call_function=_plain_call
+        model,
+        input_tensors=keras.tree.map_structure(_same_input, model.input),
+        clone_function=_plain_layer,
+        call_function=_plain_call,
     )
     kept = {layer.name: layer for layer in copy.layers}
     for layer in model.layers:
@@ -165,6 +168,12 @@ def plain(model: keras.Model) -> keras.Model:
             kept[layer.name].set_weights(layer.get_weights())
             _same_seed(kept[layer.name], layer)
     return copy
+
+
+def _same_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """A new input with the name of its layer; Keras' default is the tensor's name."""
+    name = tensor._keras_history.operation.name
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
 
 def _same_seed(copy: Any, layer: Any) -> None:
