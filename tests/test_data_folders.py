@@ -1,6 +1,7 @@
 """Folders of images as people have them: names, parts, what systems leave in them."""
 
 import argparse
+import shutil
 import unicodedata
 
 import data_sources as sources
@@ -477,6 +478,7 @@ def test_test_images_without_labels_are_named(tmp_path):
 def test_classes_without_held_out_images_are_said(counts, is_said, tmp_path):
     answers = np.repeat([0, 1], counts)
     pixels = np.zeros((len(answers), 8, 8, 3), "uint8")
+    pixels[:] = np.arange(len(answers)).reshape(-1, 1, 1, 1)
     np.savez(tmp_path / "a.npz", x_train=pixels, y_train=answers)
     said = "no held-out image is of class 1: the validation accuracy does not tell how"
     notes = open_dataset(tmp_path / "a.npz", 0.5).notes
@@ -548,6 +550,83 @@ def test_a_file_that_is_not_split_is_any_part(names, tmp_path):
 def test_a_refused_array_is_told_how_to_be_stored(shape, dtype, said):
     with pytest.raises(InvalidArgument, match=said):
         arrays.check_images(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "least, most, dtype",
+    [
+        (0, 1, "float32"),
+        (0, 1, "float16"),
+        (0, 255, "float64"),
+        (0, 255, "uint16"),
+        (0, 1023, "uint16"),
+        (0, 65535, "uint16"),
+        (0, 65535, "float32"),
+        (0, 255, "int64"),
+    ],
+)
+def test_pixels_that_are_stored_as_told_keep_their_range(least, most, dtype):
+    x = np.linspace(least, most, 4 * 8 * 8 * 3).reshape(4, 8, 8, 3).astype(dtype)
+    with pytest.raises(InvalidArgument) as error:
+        arrays.check_images(x)
+    stored = eval(str(error.value).partition(": store ")[2], {"x": x})
+    assert stored.dtype == np.uint8
+    assert (np.diff(stored.ravel().astype(int)) >= 0).all()
+    assert (stored.min(), stored.max()) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    "bad, said", [(np.nan, "not finite"), (-1, "of -1..1: store them")]
+)
+def test_values_that_are_no_pixels_are_named(bad, said):
+    x = np.ones((4, 8, 8, 3), "float32")
+    x[0, 0, 0, 0] = bad
+    with pytest.raises(InvalidArgument, match=said):
+        arrays.check_images(x)
+
+
+def test_a_class_may_have_no_held_out_image(tmp_path):
+    """An empty folder in val or test is a class without images, as no folder is."""
+    for part in ("train", "val", "test"):
+        classes_of(tmp_path / part, ("ant", "bee", "cat"))
+    for part in ("val", "test"):
+        shutil.rmtree(tmp_path / part / "ant")
+        (tmp_path / part / "ant").mkdir()
+    data = open_dataset(tmp_path)
+    assert data.validation.labels.tolist() == data.test.labels.tolist() == [1, 1, 2, 2]
+    assert "no held-out image is of ant" in data.notes[0]
+    shutil.rmtree(tmp_path / "train" / "ant")
+    (tmp_path / "train" / "ant").mkdir()
+    with pytest.raises(InvalidArgument, match="1 contain none: ant"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("source", [None, np.zeros(3), ([1], [2]), {"image": 1}])
+def test_data_must_be_a_path(source):
+    with pytest.raises(
+        InvalidArgument, match="the path or the name .* compile and fit"
+    ):
+        open_dataset(source)
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("a.zip", "unpack it first"),
+        ("a.tar.gz", "unpack"),
+        ("a.h5", "write its images"),
+    ],
+)
+def test_files_of_other_kinds_are_told_what_to_do(name, said, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InvalidArgument, match=said):
+        open_dataset(tmp_path / name)
+
+
+def test_images_without_class_folders_are_counted(tmp_path):
+    grey(tmp_path / "a.png", 1)
+    with pytest.raises(InvalidArgument, match="1 image directly in .* has no class"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 128, 9), (4, 4, 4, 3), (4, 3, 16, 2)])

@@ -64,6 +64,10 @@ def resume(folder, facts, **changes):
             {"data": {"name": "photos", "fingerprint": "2", "train": 9}},
             "other data: its files, labels or held-out images differ;",
         ),
+        (
+            {"recipe": dataclasses.asdict(short("cifar_cosine", mixup=0.25))},
+            "another recipe: mixup was 0.0, now 0.25;",
+        ),
         # The seed chooses the held-out images.
         (
             {"seed": "b", "data": {**FACTS["data"], "fingerprint": "2"}},

@@ -127,6 +127,19 @@ def parts_of(
     return {}, ()
 
 
+def has_classes(folder: pathlib.Path) -> bool:
+    """Returns whether the sub-folders of a folder, or of its splits, may be classes.
+
+    A single folder, or folders called train and test without sub-folders, hold the
+    images of a table.
+    """
+    inside = class_folders(folder)
+    rest = [name for name in inside if part_called(name) is None]
+    if sum(_holds_images(folder / name, deep=True) for name in rest) > 1:
+        return True
+    return any(_holds_classes(folder / name) for name in inside if name not in rest)
+
+
 def _only(folder: pathlib.Path, part: str | None, names: list[str]) -> pathlib.Path:
     if len(names) > 1:
         raise InvalidArgument(
@@ -140,9 +153,12 @@ def _left_out(folder: pathlib.Path, names: list[typing.Any]) -> tuple[typing.Any
     holding = [name for name in names if _holds_images(folder / name, deep=True)]
     if not holding:
         return ()
+    one = len(holding) == 1
     return (
-        f"{some(holding)} in {_said(folder)} is ignored: its name is not that of a split "
-        "(train, val, test), or it has no sub-folder per class",
+        f"{some(holding)} in {_said(folder)} {'is' if one else 'are'} ignored: "
+        f"{'its name is not that' if one else 'their names are not those'} of a split "
+        f"(train, val, test), or {'it has' if one else 'they have'} no sub-folder per "
+        "class",
     )
 
 
@@ -328,7 +344,9 @@ def labelled_files(
         raise InvalidArgument(
             f"{_said(folder)} must contain one sub-folder per class with images "
             f"({', '.join(kinds or suffixes())}); got {len(classes)} sub-folders"
-            + (f"; {others_note(others)}" if others else "")
+            + "".join(
+                f"; {note}" for note in (others_note(others), _loose(folder)) if note
+            )
         )
     said = (note, others_note(others), _loose(folder), _nested(nested))
     return labelled, tuple(filter(None, (*said, _alike(folder, inside))))

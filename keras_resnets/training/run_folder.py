@@ -372,6 +372,8 @@ def _difference(stored: typing.Any, current: typing.Any) -> str:
                 if name == "fingerprint":
                     return _FINGERPRINT
                 stored, current = stored.get(name), current.get(name)
+                if isinstance(stored, dict) and isinstance(current, dict):
+                    return _difference(stored, current)
                 return f"{name} was {_short(stored)}, now {_short(current)}"
     return f"it was {_short(stored)}, now {_short(current)}"
 

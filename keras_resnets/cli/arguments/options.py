@@ -305,7 +305,8 @@ def add_labelled(group: argparse.ArgumentParser | parsing.Group) -> None:
     group.add_argument(
         "--data",
         required=True,
-        help=".npz, folder with a sub-folder per class, folder of TFRecords, tfds:NAME, "
+        help=".npz, folder with a sub-folder per class, CSV file of names and classes "
+        "beside its images, folder of TFRecords, tfds:NAME, "
         "or cifar10, cifar100, mnist, fashion_mnist",
     )
 

@@ -200,8 +200,8 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
     is_coloured = is_image and images.shape[-1] == 3
     if is_coloured and images.dtype.kind == "f":
         raise InvalidArgument(
-            f"{x} must be uint8 pixels in 0..255 if it has 3 channels; got {images.dtype}: "
-            "store (255 * x).round().astype('uint8') of values in 0..1"
+            f"{x} must be uint8 pixels in 0..255 if it has 3 channels; got {images.dtype}"
+            f"{_as_pixels(images)}"
         )
     if is_image and images.shape[1] in (1, 3, 4) and _has_channels_first(images.shape):
         raise InvalidArgument(
@@ -234,10 +234,33 @@ def _has_channels_first(shape: tuple[int, ...]) -> bool:
     return second == last > 4 or (first > 1 and min(second, last) >= 16)
 
 
+def _as_pixels(images: np.ndarray) -> str:
+    """Returns how numbers become uint8 pixels, which depends on their range."""
+    if not images.size:
+        return ""
+    least, most = images.min(), images.max()
+    if not (np.isfinite(least) and np.isfinite(most)):
+        return " with values that are not finite"
+    is_float = images.dtype.kind == "f"
+    where = f" of {least:.6g}..{most:.6g}: store "
+    if least < 0:
+        return where + "them shifted and scaled to 0..255, .round().astype('uint8')"
+    if most <= 1 and is_float:
+        return where + "(255 * x).round().astype('uint8')"
+    if most <= 255:
+        return where + ("x.round()" if is_float else "x") + ".astype('uint8')"
+    return where + f"(x * (255 / {_full_range(most)})).round().astype('uint8')"
+
+
+def _full_range(most: float) -> int:
+    """Returns the largest value of 10, 12, 14 or 16 bits, whichever holds `most`."""
+    return next((2**n - 1 for n in (10, 12, 14, 16) if most < 2**n), int(most))
+
+
 def _how_to_store(images: np.ndarray) -> str:
     """Returns a hint for pixels of another integer type, grey and flattened images."""
     if images.ndim == 4 and images.dtype.kind in "iu":
-        return ": store x.astype('uint8') of values in 0..255"
+        return _as_pixels(images)
     if images.ndim == 3:
         return ": store np.repeat(x[..., None], 3, axis=-1) of grey images"
     if images.ndim == 2:

@@ -1,6 +1,7 @@
 """Encoded images: one per file, or byte ranges of files that hold many."""
 
 import concurrent.futures
+import hashlib
 import io
 import os
 import pathlib
@@ -72,6 +73,21 @@ class EncodedImages:
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Returns heights and widths as int array (len(indices), 2)."""
         return self._sizes[indices]
+
+    def signs(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the lengths in bytes, which are equal for equal images."""
+        return self._places[indices, 2]
+
+    def digest(self, index: int) -> bytes | None:
+        """Returns a hash of the bytes of an image; None if it cannot be read."""
+        file, start, length = self._places[index].tolist()
+        try:
+            with open_regular(os.path.join(self._root, self._files[file])) as stream:
+                stream.seek(start)
+                content = stream.read(length)
+        except OSError:
+            return None
+        return hashlib.blake2b(content, digest_size=16).digest()
 
     @property
     def broken(self) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Reads CSV files with several labels per image.
+"""Reads CSV files with the class of each image, or with several labels per image.
 
 Two layouts are recognized: one column per label with 0 or 1 (Kaggle's), or a single
-column of labels with a separator between them (fastai's, and that of Keras'
-`flow_from_dataframe`).
+column: of the class, or of labels with a separator between them (fastai's, and that of
+Keras' `flow_from_dataframe`).
 """
 
 import csv
@@ -39,10 +39,13 @@ _FILES = tuple(
     "filepath file_path image_path id".split()
 )
 _LABELS = ("labels", "label", "tags", "tag", "classes", "class", "labelname")
+# With one class per image, also these.
+_CLASSES = ("class_name", "label_name", "target", "category")
 _PARTS = ("split", "subset", "partition", "set")
 _HELD_OUT = ("is_valid", "is_val", "is_validation")
 # The first of these in a cell separates its labels; otherwise a space does.
 _SEPARATORS = "|;,"
+_SEVERAL = "give --multi-label (multi_label=True) if an image may have several labels"
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -55,7 +58,8 @@ class Rows:
         names: names of the labels.
         files: name of each image, as in the file.
         lines: line number of each image.
-        labels: uint8 array (count, labels) of 0 and 1.
+        labels: uint8 array (count, labels) of 0 and 1; with one class per image int64
+            (count,), indices of `names`.
         parts: part of each image, such as `"train"`; None without such a column.
         notes: lines about how the file was read.
     """
@@ -69,18 +73,21 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
-def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
+def read(path: pathlib.Path, names: Sequence[str] | None = ()) -> Rows:
     """Reads a CSV file of images and labels.
 
     Args:
         path: a UTF-8 file whose first line names the columns, which commas, semicolons
             or tabs separate.
         names: names of the labels, in the order of the result; () for those of the
-            file: columns in their order, the labels of a single column sorted.
+            file: columns in their order, the labels of a single column sorted. None
+            for one class per image: `names` are then those of the file, sorted, or by
+            number if all are numbers.
 
     Raises:
         InvalidArgument: the file has another layout; a cell is neither 0 nor 1; a
-            label is not in `names`; two lines give an image different labels.
+            label is not in `names`; two lines give an image different labels; or an
+            image does not have one class.
     """
     head, lines = _cells(path)
     where = printable(str(path))
@@ -103,7 +110,9 @@ def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
     notes: tuple[str, ...] = ()
     if len(rest) == 1 and not all(is_binary):
         texts = rest
-    if texts and not any(is_binary):
+    if names is None:
+        own, labels, notes = _classes(head, lines, rest, where, all(is_binary))
+    elif texts and not any(is_binary):
         own, labels, notes = _separated(lines, texts[0], where, names)
     else:
         own, labels = _columns(head, lines, rest, where, names)
@@ -117,7 +126,8 @@ def read(path: pathlib.Path, names: Sequence[str] = ()) -> Rows:
         parts,
         notes,
     )
-    return _once(rows, where, may_join=bool(texts and not any(is_binary)))
+    may_join = names is not None and bool(texts) and not any(is_binary)
+    return _once(rows, where, may_join)
 
 
 def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -209,6 +219,68 @@ def _columns(
                     f"line {number} of {where} has {said}"
                 )
     return tuple(own), labels
+
+
+def _classes(
+    head: list[str],
+    lines: list[tuple[int, list[str]]],
+    places: list[int],
+    where: str,
+    is_binary: bool,
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+    """Returns (names, classes, notes) of a file with one class per image."""
+    called = [n for n in places if head[n].casefold() in (*_LABELS, *_CLASSES)]
+    if len(places) == 1:
+        called = places
+    if called:
+        return _class_column(head, lines, places, called[0], where)
+    if not is_binary:
+        raise InvalidArgument(
+            f"{where} must have a column called label or class, or a column of 0 and 1 "
+            f"for each class; it has {some(head, longest=60)}"
+        )
+    own, labels = _columns(head, lines, places, where, ())
+    counts = labels.sum(axis=1, dtype="int64")
+    for (number, _), count in zip(lines, counts.tolist(), strict=True):
+        if count != 1:
+            raise InvalidArgument(
+                f"{where} must have a 1 in one column of each line, the class of the "
+                f"image; line {number} has {count}; {_SEVERAL}"
+            )
+    return own, labels.argmax(axis=1).astype("int64"), ()
+
+
+def _class_column(
+    head: list[str],
+    lines: list[tuple[int, list[str]]],
+    places: list[int],
+    place: int,
+    where: str,
+) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
+    """Returns (names, classes, notes) of a file whose column `place` has the classes."""
+    cells = [_key(row[place]) for _, row in lines]
+    if not all(cells):
+        raise InvalidArgument(
+            f"{where} must name the class of each image; line "
+            f"{lines[cells.index('')][0]} has none; {_SEVERAL}"
+        )
+    names = set(cells)
+    for name in sorted(names):
+        mark = next((mark for mark in _SEPARATORS if mark in name), None)
+        words = _stripped(name.split(mark), None)
+        is_several = len(words) > 1 and names.issuperset(words)
+        if is_several or name[0] + name[-1] == "[]":
+            raise InvalidArgument(
+                f"{where} must have one class per image; {printable(name, 60)!r} looks "
+                f"like several labels; {_SEVERAL}"
+            )
+    is_number = all(name.isdecimal() for name in names)
+    own = tuple(sorted(names, key=int if is_number else None))
+    index_of = {name: index for index, name in enumerate(own)}
+    ignored = [head[n] for n in places if n != place]
+    notes = (f"{where}: only the column {printable(head[place], 60)} is used",)
+    labels = np.array([index_of[cell] for cell in cells], "int64")
+    return own, labels, notes if ignored else ()
 
 
 def _separated(

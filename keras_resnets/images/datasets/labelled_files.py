@@ -13,9 +13,13 @@ from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.datasets.opened import Opened
 from keras_resnets.images.files import is_hidden
 from keras_resnets.images.files import suffixes
+from keras_resnets.images.folders import PARTS
 from keras_resnets.images.folders import part_called
+from keras_resnets.images.labels import class_names
+from keras_resnets.images.labels import indices
 
 
 def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -57,17 +61,63 @@ def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
     return {"": inside[0]} if inside else {}
 
 
+def open_tables(
+    path: pathlib.Path,
+    classes: Sequence[tuple[str, str]] | None,
+    part: str | None,
+    multi_label: bool,
+) -> Opened:
+    """Opens CSV files of labels, see `tables_of`.
+
+    Args:
+        path: a CSV file, or a folder with such files.
+        classes: (id, name) of each class; None or () if they are not known.
+        part: the part to open; None for all.
+        multi_label: whether an image may have none, one or several of the labels.
+
+    Raises:
+        InvalidArgument: there is no such file, or see `list_tables`.
+    """
+    tables = tables_of(path)
+    if not tables:
+        raise InvalidArgument(
+            f"data with several labels per image must be {label_tables.FORM}, a folder "
+            "with such a file, or an .npz file with y of 0 and 1, one column per label; "
+            f"got {printable(str(path))!r}"
+        )
+    if part is not None:
+        fits = part if part in tables or part == "train" else "validation"
+        tables = {fits: tables[fits]} if fits in tables else tables
+    names, listings = list_tables(tables, classes or (), part or "train", multi_label)
+    if multi_label and classes and len(classes) != len(names):
+        raise InvalidArgument(
+            f"{path.name} must have the {len(classes)} labels of the network; it has "
+            f"{len(names)}"
+        )
+    opened = Opened(path.name, names)
+    for name in (name for name in PARTS if name in listings):
+        listing = listings[name]
+        sizes = listing.places[:, 2]
+        files = zip(listing.files, sizes, strict=True)
+        listed = "\n".join(f"{file} {size}" for file, size in files)
+        opened.add(name, listing, listed, np.ascontiguousarray(listing.labels))
+    return opened
+
+
 def list_tables(
     tables: dict[str, pathlib.Path],
     given: Sequence[tuple[str, str]] = (),
     alone: str = "train",
+    multi_label: bool = True,
 ) -> tuple[tuple[tuple[str, str], ...], dict[str, FileListing]]:
     """Returns the labels, and a `FileListing` of each part, of CSV files.
 
     Args:
         tables: CSV files by part, see `tables_of`.
         given: (id, name) of each label, if known; () for those of the first file.
+            `labels.class_names(count)`, which are none, count as not known.
         alone: the part of a file that does not tell it.
+        multi_label: see `open_tables`.
 
     Returns:
         ((id, name) of each label, listings by part).
@@ -75,12 +125,18 @@ def list_tables(
     Raises:
         InvalidArgument: a file is not a table of labels, or its images are missing.
     """
-    names = tuple(name for _, name in given)
+    named = () if given == class_names(len(given)) else tuple(given)
+    names = tuple(name for _, name in named)
+    pairs = tuple(given)
     listings: dict[str, FileListing] = {}
     finder = _Finder()
     for part, path in sorted(tables.items(), key=lambda item: item[0] != "train"):
-        rows = label_tables.read(path, names)
-        names = names or rows.names
+        rows = label_tables.read(path, names if multi_label else None)
+        if multi_label:
+            names = names or rows.names
+        else:
+            pairs = pairs or tuple((name, name) for name in rows.names)
+            rows = _with_classes(rows, pairs)
         listing = _listing(rows, finder)
         if rows.parts is None or part:
             listings[part or alone] = listing
@@ -98,7 +154,24 @@ def list_tables(
         )
         notes = (*listings[first].notes, note)
         listings[first] = dataclasses.replace(listings[first], notes=notes)
-    return tuple(given) or tuple((name, name) for name in names), listings
+    if multi_label:
+        pairs = named or tuple((name, name) for name in names)
+    return pairs, listings
+
+
+def _with_classes(
+    rows: label_tables.Rows, classes: tuple[tuple[str, str], ...]
+) -> label_tables.Rows:
+    """Returns rows whose labels are indices of `classes` instead of `rows.names`."""
+    where = f"the classes of {printable(str(rows.path))}"
+    numbers = all(name.isdecimal() for name in rows.names)
+    if numbers and classes == class_names(len(classes)):
+        index_of, note = {name: int(name) for name in rows.names}, None
+    else:
+        index_of, note = indices(list(rows.names), classes, where)
+    by_own = np.array([index_of[name] for name in rows.names], "int64")
+    notes = (*rows.notes, note) if note else rows.notes
+    return dataclasses.replace(rows, labels=by_own[rows.labels], notes=notes)
 
 
 def _some_of(listing: FileListing, chosen: list[int]) -> FileListing:

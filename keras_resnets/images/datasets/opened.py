@@ -16,6 +16,7 @@ class Opened:
         names: (id, name) of each class; None if the source does not name them.
         listings: listings by part.
         notes: lines about what was skipped.
+        is_by_folder: whether the folder of an image tells its class.
     """
 
     def __init__(
@@ -23,8 +24,10 @@ class Opened:
         name: str,
         names: tuple[typing.Any, ...] | None = None,
         notes: tuple[str, ...] = (),
+        is_by_folder: bool = False,
     ) -> None:
         self.name, self.names, self.notes = name, names, tuple(notes)
+        self.is_by_folder = is_by_folder
         self.listings: dict[str, typing.Any] = {}
         self._digest = hashlib.sha256()
 

@@ -16,6 +16,7 @@ from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.images import folders
 from keras_resnets.images.datasets import class_folders
+from keras_resnets.images.datasets import duplicates
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets import labelled_files
 from keras_resnets.images.datasets import named
@@ -45,6 +46,7 @@ if typing.TYPE_CHECKING:
 SHARE = 0.1
 # The order of the parts in fingerprints.
 _ORDER = ("train", "validation", "test")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def open_dataset(
@@ -68,6 +70,8 @@ def open_dataset(
               `arrays.npz_parts`);
             - a folder with one sub-folder per class, or with one such folder per part:
               train, val, test (see `images.folders.parts_of`);
+            - a CSV file of file names and classes beside its images, or a folder with
+              one, or with train.csv, val.csv and test.csv (see `label_tables.read`);
             - a folder of TFRecord files train-00000-of-01024, validation-..., with the
               features `image/encoded` and `image/class/label` of the official ImageNet
               files (labels count from 1 unless a training image has label 0), or
@@ -82,9 +86,8 @@ def open_dataset(
         classes: number of classes, or their names or (id, name) in the order of the
             network's outputs; None for those of the source.
         multi_label: whether an image may have none, one or several labels. The source
-            is then a CSV file of names and labels beside its images, a folder with
-            one, or with train.csv, val.csv and test.csv (see `label_tables.read`); or
-            an .npz file whose `y_*` are 0 and 1, of shape (count, labels).
+            is then such a CSV file or folder, or an .npz file whose `y_*` are 0 and 1,
+            of shape (count, labels).
         channels: channels of the network; None for those of the images. Other numbers
             than 1 and 3 need an .npz file, or a folder of .npy or TIFF files (see
             `channel_files.read`).
@@ -192,15 +195,14 @@ def _find(
         multi_label: see `open_dataset`.
         channels: see `open_dataset`.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise InvalidArgument(_no_path(source))
     path, name = pathlib.Path(source), str(source)
-    if multi_label:
-        return _multi_label(path, classes, part)
-    if path.suffix.lower() in label_tables.SUFFIXES:
-        raise InvalidArgument(
-            "data with one class per image must be an .npz file, a folder with one "
-            f"sub-folder per class, or TFRecords; {printable(name)} is a table of labels: "
-            "give --multi-label (multi_label=True) if an image may have several"
-        )
+    is_npz = path.suffix.lower() == ".npz" and os.path.isfile(path)
+    if multi_label and not is_npz:
+        return labelled_files.open_tables(path, classes, part, True)
+    if path.suffix.lower() in label_tables.SUFFIXES and os.path.isfile(path):
+        return labelled_files.open_tables(path, classes, part, False)
     if name in named.KERAS:
         return _loaded(name)
     if name.startswith(named.TFDS):
@@ -208,57 +210,12 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        opened = _folder(path, classes, part, channels)
-        if len(opened.names or ()) < 2 and classes is None:
-            _check_table(path)
-        return opened
-    if path.suffix.lower() == ".npz" and os.path.isfile(path):
-        return _npz(path, part, channels=channels)
+        if not folders.has_classes(path) and labelled_files.tables_of(path):
+            return labelled_files.open_tables(path, classes, part, False)
+        return _folder(path, classes, part, channels)
+    if is_npz:
+        return _npz(path, part, multi_label, channels)
     raise InvalidArgument(_unknown(name))
-
-
-def _check_table(path: pathlib.Path) -> None:
-    """Raises `InvalidArgument` for a folder whose labels are in a table beside it."""
-    tables = [x.name for x in path.iterdir() if x.suffix in label_tables.SUFFIXES]
-    if tables:
-        raise InvalidArgument(
-            f"{printable(str(path))} must have a sub-folder for each class; it has the "
-            f"table {printable(tables[0])}: give --multi-label (multi_label=True) if an "
-            "image may have several labels"
-        )
-
-
-def _multi_label(
-    path: pathlib.Path, classes: tuple[typing.Any, ...] | None, part: str | None
-) -> Opened:
-    """Opens a source whose images have any number of labels."""
-    if path.suffix.lower() == ".npz" and path.is_file():
-        return _npz(path, part, multi_label=True)
-    tables = labelled_files.tables_of(path)
-    if not tables:
-        raise InvalidArgument(
-            f"data with several labels per image must be {label_tables.FORM}, a folder "
-            "with such a file, or an .npz file with y of 0 and 1, one column per label; "
-            f"got {printable(str(path))!r}"
-        )
-    if part is not None:
-        fits = part if part in tables or part == "train" else "validation"
-        tables = {fits: tables[fits]} if fits in tables else tables
-    named = classes if classes and classes != class_names(len(classes)) else ()
-    names, listings = labelled_files.list_tables(tables, named, part or "train")
-    if classes and len(classes) != len(names):
-        raise InvalidArgument(
-            f"{path.name} must have the {len(classes)} labels of the network; it has "
-            f"{len(names)}"
-        )
-    opened = Opened(path.name, names)
-    for name in (name for name in _ORDER if name in listings):
-        listing = listings[name]
-        sizes = listing.places[:, 2]
-        files = zip(listing.files, sizes, strict=True)
-        listed = "\n".join(f"{file} {size}" for file, size in files)
-        opened.add(name, listing, listed, np.ascontiguousarray(listing.labels))
-    return opened
 
 
 def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
@@ -272,6 +229,15 @@ def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
     return tuple((str(identity), str(name)) for identity, name in pairs)
 
 
+def _no_path(source: object) -> str:
+    return (
+        "data must be the path or the name of a data set; got "
+        f"{type(source).__name__}: write arrays to an .npz file with x_train and y_train, "
+        "images to a folder with one sub-folder per class; or train with Keras' compile "
+        "and fit, which take your data (training.compiling.options)"
+    )
+
+
 def _unknown(source: str) -> str:
     if source.endswith(".npy"):
         return (
@@ -282,9 +248,14 @@ def _unknown(source: str) -> str:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     if (pathlib.Path(source).suffix or not near) and not os.path.exists(source):
         hint = ", which does not exist"
+    elif source.lower().endswith(_ARCHIVES):
+        hint = ": unpack it first"
+    elif os.path.isfile(source):
+        hint = ": write its images to one of these"
     return (
-        "data must be an .npz file, a folder with one sub-folder per class, a folder of "
-        f"{named.ALLOWED}; got {printable(source)!r}{hint}"
+        "data must be an .npz file, a folder with one sub-folder per class, a CSV file of "
+        f"names and classes beside its images, a folder of {named.ALLOWED}; got "
+        f"{printable(source)!r}{hint}"
     )
 
 
@@ -339,7 +310,7 @@ def _folder(
     else:
         only, notes = folders.to_evaluate(path, part, classes)
         parts, names = {part: only}, classes
-    opened = Opened(path.name, names, notes)
+    opened = Opened(path.name, names, notes, is_by_folder=True)
     for name in (name for name in _ORDER if name in parts):
         listing = class_folders.list_folder(
             parts[name], names, name if len(parts) > 1 else "", channels
@@ -421,9 +392,8 @@ def _finish(
     for listing in listings.values():
         check_labels(listing.labels, len(names), opened.name)
     parts = {part: listing.split() for part, listing in listings.items()}
-    for part, split in parts.items():
-        if split.kind == "files" and not split.is_multi_label:
-            class_folders.check_no_class_is_empty(listings[part].root, split)
+    if opened.is_by_folder:
+        class_folders.check_no_class_is_empty(listings["train"].root, parts["train"])
     train, held = parts["train"], parts.get("validation")
     if validation is None and held is None:
         validation = SHARE
@@ -439,6 +409,8 @@ def _finish(
         )
     notes = [line for listing in listings.values() for line in listing.notes]
     notes += notes_of_labels(train.labels, held, names)
+    pairs = ((held, "held-out"), (parts.get("test"), "test"))
+    notes += filter(None, (duplicates.note(train, *pair) for pair in pairs))
     return Dataset(
         name=opened.name,
         classes=names,

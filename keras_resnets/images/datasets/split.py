@@ -1,6 +1,7 @@
 """`Dataset` and `Split`: labelled images in parts, with a fingerprint."""
 
 import dataclasses
+import hashlib
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -50,6 +51,12 @@ class ImageSource(typing.Protocol):
 
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Returns heights and widths as int array (len(indices), 2)."""
+
+    def signs(self, indices: np.ndarray) -> np.ndarray:
+        """Returns integers (len(indices),) that are equal for equal images."""
+
+    def digest(self, index: int) -> bytes | None:
+        """Returns a hash of all bytes of an image; None if it cannot be read."""
 
     def open(
         self,
@@ -198,6 +205,17 @@ class ArrayImages:
     def sizes(self, indices: np.ndarray) -> np.ndarray:
         """Returns heights and widths as int array (len(indices), 2)."""
         return np.tile(self.size, (len(indices), 1))
+
+    def signs(self, indices: np.ndarray) -> np.ndarray:
+        """Returns hashes of the middle rows, which are equal for equal images."""
+        rows = self.pixels[indices, self.size[0] // 2]
+        return np.array([hash(row.tobytes()) for row in rows], "int64")
+
+    def digest(self, index: int) -> bytes:
+        """Returns a hash of the shape and the pixels of an image."""
+        image = self.pixels[index]
+        content = f"{image.shape} {image.dtype}".encode() + image.tobytes()
+        return hashlib.blake2b(content, digest_size=16).digest()
 
     def open(
         self,

@@ -1,0 +1,149 @@
+"""Data sets whose classes are in a CSV file beside the images."""
+
+import numpy as np
+import PIL.Image
+import pytest
+from data_sources import picture
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.images.datasets.sources import open_dataset
+from keras_resnets.images.datasets.sources import open_part
+from keras_resnets.images.labels import class_names
+
+
+def write(folder, text, count=6, name="labels.csv", inside="images"):
+    """Writes `inside`/0.png, 1.png, ... and a table; returns the folder."""
+    (folder / inside).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        PIL.Image.fromarray(picture(number)).save(folder / inside / f"{number}.png")
+    (folder / name).write_text(text, "utf-8")
+    return folder
+
+
+def lines(head, cells):
+    """A table with a line for each cell: file 0.png, then the cell."""
+    return "\n".join([head, *(f"{n}.png,{cell}" for n, cell in enumerate(cells)), ""])
+
+
+def seen(data):
+    """(names of the classes, class of each training image)."""
+    return [name for _, name in data.classes], data.train.labels.tolist()
+
+
+ONE_HOT = lines("image,MEL,NV", ["1.0,0.0", "0.0,1.0"] * 3)
+ROWS = [
+    (lines("id,breed", ["pug", "chow"] * 3), ["chow", "pug"], [1, 0] * 3),
+    (
+        lines("id,label", ["a b", "c, d"] * 3).replace("c, d", '"c, d"'),
+        None,
+        [0, 1] * 3,
+    ),
+    (lines("id,label", [2, 10, 9] * 2), ["2", "9", "10"], [0, 2, 1] * 2),
+    (lines("id,label", [0, 1] * 3), ["0", "1"], [0, 1] * 3),
+    (lines("id,age,label", ["41,x", "7,y"] * 3), ["x", "y"], [0, 1] * 3),
+    (ONE_HOT, ["MEL", "NV"], [0, 1] * 3),
+]
+
+
+@pytest.mark.parametrize("inside", ["images", "train", "."])
+@pytest.mark.parametrize("text, names, labels", ROWS, ids=range(len(ROWS)))
+def test_a_table_tells_the_class_of_each_image(text, names, labels, inside, tmp_path):
+    """The file, or a folder with it: flat, or beside one folder of images."""
+    write(tmp_path, text, inside=inside)
+    for source in (tmp_path, tmp_path / "labels.csv"):
+        data = open_dataset(source, validation=0)
+        assert not data.is_multi_label
+        assert seen(data) == (names or ["a b", "c, d"], labels)
+
+
+def test_other_columns_are_noted(tmp_path):
+    write(tmp_path, lines("id,age,label", ["41,x", "7,y"] * 3))
+    assert "only the column label is used" in open_dataset(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (lines("id,tags", ["a", "b", "a b"]), "'a b' looks like several labels"),
+        (
+            lines("id,tags", ["a", "b", "a|b"]),
+            "looks like several labels; give --multi",
+        ),
+        (lines("id,tags", ["['a']", "['b']"]), "looks like several labels"),
+        (lines("id,label", ["a", "", "b"]), "line 3 has none"),
+        (lines("id,age,dx", ["1,a", "2,b"]), "a column called label or class"),
+        (lines("id,x,y", ["1,0", "1,1"]), "line 3 has 2; give --multi-label"),
+        (lines("id,x,y", ["1,0", "0,0"]), "line 3 has 0"),
+        (lines("id,label", ["a", "b"]) + "0.png,b\n", "differ in lines 2 and 4"),
+        (lines("id,label", ["a", "a"]), "at least two classes"),
+    ],
+    ids=range(9),
+)
+def test_tables_without_one_class_per_image_are_refused(text, said, tmp_path):
+    write(tmp_path, text)
+    with pytest.raises(InvalidArgument) as error:
+        open_dataset(tmp_path, validation=0)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_splits_and_known_classes(tmp_path):
+    """Later files, and networks with class names, are matched by name."""
+    write(tmp_path, lines("id,label", ["x", "y", "z"]), name="train.csv")
+    (tmp_path / "test.csv").write_text("id,label\n3,z\n4,Y\n5,y\n")
+    with pytest.raises(InvalidArgument, match="must be one per class; Y and y"):
+        open_dataset(tmp_path, validation=0)
+    (tmp_path / "test.csv").write_text("id,label\n3,z\n4,Y\n5,z\n")
+    data = open_dataset(tmp_path, validation=0)
+    assert data.test.labels.tolist() == [2, 1, 2]
+    assert seen(open_dataset(tmp_path, 0, classes=["z", "y", "x"]))[1] == [2, 1, 0]
+    split, _ = open_part(tmp_path, "test", (("0", "Z"), ("1", "y")))
+    assert split.labels.tolist() == [0, 1, 0]
+    with pytest.raises(InvalidArgument, match=r"must be among the 2 classes .*; got z"):
+        open_part(tmp_path, "test", (("0", "x"), ("1", "y")))
+
+
+def test_numbers_are_indices_of_a_network_without_names(tmp_path):
+    write(tmp_path, lines("id,label", [0, 10, 2]))
+    split, _ = open_part(tmp_path, "test", class_names(11))
+    assert split.labels.tolist() == [0, 10, 2]
+
+
+def test_a_column_of_splits(tmp_path):
+    cells = ["x,train", "y,train", "x,train", "y,val", "y,test", "x,test"]
+    data = open_dataset(write(tmp_path, lines("id,label,split", cells)))
+    assert seen(data) == (["x", "y"], [0, 1, 0])
+    assert data.validation.labels.tolist() == [1]
+    assert data.test.labels.tolist() == [1, 0]
+
+
+def test_a_table_beside_class_folders_is_not_read(tmp_path):
+    for name in ("ant", "bee"):
+        write(tmp_path, "anything", 2, inside=name)
+    data = open_dataset(tmp_path, validation=0)
+    assert seen(data) == (["ant", "bee"], [0, 0, 1, 1])
+
+
+def test_labels_change_the_fingerprint(tmp_path):
+    prints = set()
+    for cells in (["x", "y", "y"], ["x", "x", "y"]):
+        write(tmp_path, lines("id,label", cells), 3)
+        prints.add(open_dataset(tmp_path, validation=0).fingerprint)
+    assert len(prints) == 2
+
+
+@pytest.mark.costly
+def test_a_network_is_trained_and_evaluated_on_a_table(tmp_path):
+    import keras_resnets
+    from keras_resnets.images.evaluation import open_data
+    from keras_resnets.training import get_recipe
+    from keras_resnets.training import train
+
+    write(tmp_path / "d", lines("id,label", ["x", "y"] * 4), 8)
+    recipe = get_recipe("cifar_cosine", epochs=1)
+    model = keras_resnets.ResNet8(classes=2, classifier_activation=None)
+    train(model, tmp_path / "d", recipe, tmp_path / "run", batch_size=4, verbose=0)
+    assert model.labels == ("x", "y")
+    data = open_data(
+        tmp_path / "d", model.preprocessing, None, class_names(2, ["x", "y"])
+    )
+    assert np.array_equal(data.labels, [0, 1] * 4)
