@@ -585,6 +585,18 @@ def test_values_that_are_no_pixels_are_named(bad, said):
         arrays.check_images(x)
 
 
+@pytest.mark.parametrize(
+    "most, channels, said", [(1, 3, True), (2, 3, False), (1, 5, False)]
+)
+def test_arrays_that_are_nearly_black_are_said(most, channels, said, tmp_path):
+    """Such as numbers in 0..1 that were stored by x.astype('uint8')."""
+    pixels = np.arange(4 * 8 * 8 * channels).reshape(4, 8, 8, channels) % (most + 1)
+    pixels = pixels.astype("uint8")
+    np.savez(tmp_path / "a.npz", x_train=pixels, y_train=[0, 1, 0, 1])
+    notes = open_dataset(tmp_path / "a.npz", 0).notes
+    assert any("pixels of x_train are 0 or 1" in note for note in notes) == said
+
+
 def test_a_class_may_have_no_held_out_image(tmp_path):
     """An empty folder in val or test is a class without images, as no folder is."""
     for part in ("train", "val", "test"):

@@ -98,8 +98,14 @@ def check_batch_size(batch_size: int, data: "Dataset") -> None:
         )
     if batch_size > count:
         raise InvalidArgument(
-            f"batch_size must be at most the {count} training images; got {batch_size}"
+            f"batch_size must be at most the {count} training images; got {batch_size}: "
+            f"give a smaller one (--batch-size {_power_of_two(count)})"
         )
+
+
+def _power_of_two(most: int) -> int:
+    """Returns the largest power of two that is at most `most`."""
+    return 1 << (most.bit_length() - 1)
 
 
 def check_multi_label(

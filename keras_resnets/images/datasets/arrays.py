@@ -228,6 +228,20 @@ def check_images(images: np.ndarray, x: str = "x") -> None:
         check_numbers(images)
 
 
+def notes_of_pixels(images: np.ndarray, x: str) -> tuple[str, ...]:
+    """Returns a line about photos whose pixels are all 0 or 1, which are nearly black.
+
+    Numbers in 0..1 that were stored as uint8 without scaling are such photos.
+    """
+    is_photo = images.dtype == np.uint8 and images.shape[-1] in (1, 3)
+    if not is_photo or images.max() > 1:
+        return ()
+    return (
+        f"all pixels of {x} are 0 or 1, which is nearly black of 0..255: store numbers in "
+        "0..1 by (255 * x).round().astype('uint8')",
+    )
+
+
 def _has_channels_first(shape: tuple[int, ...]) -> bool:
     """Whether (count, 3, 32, 32) is more likely than an image 3 pixels high."""
     _, first, second, last = shape

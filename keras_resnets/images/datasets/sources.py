@@ -24,6 +24,7 @@ from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
 from keras_resnets.images.datasets.arrays import check_no_gaps
+from keras_resnets.images.datasets.arrays import notes_of_pixels
 from keras_resnets.images.datasets.arrays import npz_parts
 from keras_resnets.images.datasets.arrays import read_parts
 from keras_resnets.images.datasets.arrays import spread
@@ -250,6 +251,8 @@ def _unknown(source: str) -> str:
         hint = ", which does not exist"
     elif source.lower().endswith(_ARCHIVES):
         hint = ": unpack it first"
+    elif source.lower().endswith(tfrecords.SUFFIXES):
+        hint = ": give its folder"
     elif os.path.isfile(source):
         hint = ": write its images to one of these"
     return (
@@ -289,7 +292,8 @@ def _arrays(
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
         pixels = np.ascontiguousarray(pixels)
         labels = np.ascontiguousarray(labels, "int64" if labels.ndim == 1 else "uint8")
-        listing = ArrayListing(pixels, labels)
+        notes = notes_of_pixels(pixels, f"x_{part}")
+        listing = ArrayListing(pixels, labels, notes)
         opened.add(part, listing, json.dumps(pixels.shape), pixels, labels)
     return opened
 
@@ -324,7 +328,8 @@ def _folder(
 
 
 def _records(path: pathlib.Path, part: str | None) -> Opened:
-    return _sharded(path.name, tfrecords.shards(path), None, None, part)
+    shards = tfrecords.shards(path, part or "train")
+    return _sharded(path.name, shards, None, None, part)
 
 
 def _tfds(name: str, part: str | None) -> Opened:

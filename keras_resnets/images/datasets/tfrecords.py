@@ -20,14 +20,22 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images.datasets.listing import FileListing
+from keras_resnets.images.files import is_hidden
 from keras_resnets.images.files import refuse_unreadable
+from keras_resnets.images.folders import class_folders
 from keras_resnets.io.untrusted import open_regular
 from keras_resnets.system.progress import ProgressBar
 
 # The features of the official ImageNet files, and of TensorFlow Datasets.
 IMAGENET = ("image/encoded", "image/class/label")
 PLAIN = ("image", "label")
+# Others of one image and one class, as tutorials and Kaggle's data sets call them.
+_IMAGES = ("image", "image/encoded", "image_raw", "image_bytes", "img", "jpeg")
+_LABELS = ("label", "image/class/label", "class", "target")
 _SHARD = re.compile(r"(.+?)(\.tfrecord)?-\d{5}-of-\d{5}")
+SUFFIXES = (".tfrecord", ".tfrecords", ".tfrec")
+# The first bytes of a file that gzip compressed.
+_GZIP = b"\x1f\x8b"
 _PARTS = {
     "train": ("train",),
     "validation": ("validation", "val", "valid"),
@@ -40,22 +48,40 @@ _MOST_FIELDS, _LONGEST_NAME = 1000, 200
 _BEFORE, _AFTER = 12, 4
 
 
-def shards(folder: pathlib.Path) -> dict[typing.Any, typing.Any]:
-    """Returns the sorted TFRecord files of each part of a folder; {} without any."""
-    parts: dict[str, list[pathlib.Path]] = {}
+def shards(folder: pathlib.Path, alone: str = "train") -> dict[str, list[pathlib.Path]]:
+    """Returns the sorted TFRecord files of each part of a folder; {} without any.
+
+    Args:
+        folder: a folder of files such as train-00000-of-01024 or train.tfrecord.
+        alone: the part of files such as data.tfrecord, if no name tells a part and the
+            folder has no sub-folders.
+    """
     try:
         paths = sorted(pathlib.Path(folder).iterdir())
     except OSError as error:
         refuse_unreadable(error)
         return {}
+    parts: dict[str, list[pathlib.Path]] = {}
+    rest = []
     for path in paths:
         match = _SHARD.fullmatch(path.name)
-        if match and os.path.isfile(path):
-            words = re.split(r"[-_.]", match[1])
-            for part, names in _PARTS.items():
-                if words[-1] in names:
-                    parts.setdefault(part, []).append(path)
-    return parts
+        is_record = match or path.suffix.lower() in SUFFIXES
+        if not is_record or is_hidden(path.name) or not os.path.isfile(path):
+            continue
+        # Of train-00000-of-01024 the last word, of train00-192x192-798.tfrec any.
+        words = re.split(r"[-_.]", match[1])[-1:] if match else _words(path.stem)
+        called = [part for part, names in _PARTS.items() if set(words) & set(names)]
+        if len(called) == 1:
+            parts.setdefault(called[0], []).append(path)
+        elif not match:
+            rest.append(path)
+    if parts or not rest or class_folders(folder):
+        return parts
+    return {alone: rest}
+
+
+def _words(stem: str) -> list[str]:
+    return re.findall("[a-z]+", stem.casefold())
 
 
 def list_records(
@@ -66,7 +92,7 @@ def list_records(
     Args:
         paths: the files, all in one folder.
         keys: names of the features with the encoded image and the class; None to use
-            `IMAGENET` or `PLAIN`, whichever the first record has.
+            `IMAGENET` or `PLAIN`, whichever the first record has, or other usual names.
 
     Returns:
         (`FileListing`, keys); the labels are those of the files.
@@ -153,6 +179,11 @@ def _records(content: typing.Any, path: pathlib.Path) -> Iterator[tuple[int, int
     while at < len(content):
         length = int.from_bytes(content[at : at + 8], "little")
         start, end = at + _BEFORE, at + _BEFORE + length
+        if end + _AFTER > len(content) and content[:2] == _GZIP:
+            raise InvalidArgument(
+                f"{printable(str(path))} must be a TFRecord file that is not compressed: "
+                "unpack it with gzip -dc"
+            )
         if end + _AFTER > len(content):
             raise InvalidArgument(
                 f"{printable(str(path))} is truncated or not a TFRecord file: its record "
@@ -166,8 +197,13 @@ def _keys(features: dict[str, list[int]], path: pathlib.Path) -> tuple[str, ...]
     for keys in (IMAGENET, PLAIN):
         if all(key in features for key in keys):
             return keys
+    images = [key for key in _IMAGES if key in features]
+    labels = [key for key in _LABELS if key in features]
+    if len(images) == len(labels) == 1:
+        return images[0], labels[0]
     raise InvalidArgument(
-        f"records must contain {' and '.join(IMAGENET)}, or {' and '.join(PLAIN)}; "
+        f"records must contain {' and '.join(IMAGENET)}, or one of {', '.join(_IMAGES)} "
+        f"and one of {', '.join(_LABELS)}; "
         f"{printable(str(path))} has {some(sorted(features), 12) or 'none'}"
     )
 
