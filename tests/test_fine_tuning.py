@@ -333,6 +333,14 @@ def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
     assert len(rows) == 7 and rows[1].startswith("0,")
 
 
+def test_a_lucky_guess_of_a_new_classifier_is_not_kept(tmp_path, monkeypatch):
+    """Trained weights are kept even if none reaches the accuracy of random ones."""
+    accuracies(monkeypatch, [0.2, 0.1, 0.15, 0.1, 0.5])
+    made = run(tmp_path, short("finetune", 3, frozen_epochs=2))
+    assert (made.figures["kept"], made.figures["best_epoch"]) == ("classifier", 2)
+    assert made.figures["stages"]["start"] == 0.2
+
+
 def test_what_was_kept_in_words():
     stages = {"start": 0.1089, "classifier": 0.6733, "all": 0.8812}
     paired = {"against": "classifier", "wins": 27, "losses": 6, "p": 0.000162}

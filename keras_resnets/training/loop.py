@@ -98,6 +98,9 @@ def _judge_start(
         right, labels = correctness(), job.held_out.labels
         if job.trained_head or best_weights.knows(job.recipe, right, labels):
             progress.right[best_weights.START] = right
+        else:
+            # A lucky guess of a new classifier must not keep a trained one out.
+            progress.best = None
     measured = {f"val_{name}": figures[name] for name in (job.measure, "loss")}
     row = {"epoch": 0, **measured}
     progress.history.append({**row, "seconds": 0.0})

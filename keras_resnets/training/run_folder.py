@@ -207,11 +207,14 @@ class RunFolder:
     def _check_empty(self) -> None:
         if not self.path.exists():
             return
-        is_folder = self.path.is_dir()
-        names = {entry.name for entry in self.path.iterdir()} if is_folder else set()
+        if not self.path.is_dir():
+            raise InvalidArgument(
+                f"--output must be a folder to make; {self.path} is a file"
+            )
+        names = {entry.name for entry in self.path.iterdir()}
         if _LOCK in names:
             self._take()
-        if not is_folder or names - {_LOCK}:
+        if names - {_LOCK}:
             raise InvalidArgument(
                 f"{self.path} is not empty; name another --output, or --resume the run"
             )
