@@ -1,4 +1,6 @@
-"""CIFAR networks of chenyaofo/pytorch-cifar-models: by value, by name, by label."""
+"""CIFAR networks of chenyaofo and of other repositories: by value, by name, by label."""
+
+import warnings
 
 import drawn
 import numpy as np
@@ -13,6 +15,7 @@ from keras_resnets.models.creation import create_model
 from keras_resnets.weights import layouts
 from keras_resnets.weights import records
 from keras_resnets.weights import store
+from keras_resnets.weights.assign import Chosen
 from keras_resnets.weights.readers import read
 from keras_resnets.weights.readers.safetensors import write_safetensors
 from keras_resnets.weights.values import torch_tensors
@@ -39,6 +42,38 @@ def test_the_logits_of_the_original(name, foreign_files, monkeypatch):
             "cifar100": ((0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761)),
         }[dataset]
         assert model.preprocessing.mean == mean and model.preprocessing.std == std
+
+
+RESNEXT = {"depths": (1, 1, 1), "filters": (16, 32, 64), "stem_filters": 16}
+
+
+@pytest.mark.parametrize(
+    "file, network, axes, labels",
+    [
+        ("weiaicunzai", "resnet18", {"depths": (1, 1, 1, 1)}, "cifar100"),
+        ("wide", "wrn_10_2", {}, "cifar10"),
+        ("trades", "wrn_10_2", {}, "cifar10"),
+        ("bearpaw", "resnext29_2x64d", RESNEXT, "cifar10"),
+        ("robustbench", "resnext29_2x64d", RESNEXT, "cifar10"),
+    ],
+)
+def test_networks_of_other_repositories(file, network, axes, labels, foreign_files):
+    folder = foreign_files / "cifar"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Chosen)
+        model = create_model(
+            network,
+            weights=folder / f"{file}.pth",
+            classifier_activation=None,
+            **axes,
+        )
+    said = [str(w.message) for w in caught if w.category is Chosen]
+    assert len(said) == (file == "trades") and all("sub_block1" in s for s in said)
+    with np.load(folder / "repositories.npz") as logits:
+        expected = logits[file]
+    found = outputs(model, drawn.pictures()[:, :32, :32])
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert model.labels == labels and model.input_shape[1:3] == (32, 32)
 
 
 def checkpoint(path, name, classes):

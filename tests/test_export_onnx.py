@@ -65,6 +65,28 @@ def test_nchw_has_no_transpose(kind, tmp_path):
     np.testing.assert_allclose(found, outputs(model, pictures), atol=1e-5)
 
 
+def test_a_slice_names_the_axes_that_it_cuts(tmp_path):
+    """An end of 1,000,000,000 on the open axis of the batch is refused by tract."""
+    model = small_model("shortcut_a", input_shape=SHAPE)
+    report = to_onnx(model, tmp_path / "a.onnx", batch="dynamic")
+    graph = load(report).graph
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    slices = [node for node in graph.node if node.op_type == "Slice"]
+    assert slices
+    for node in slices:
+        starts, _, axes, steps = (constants[name].tolist() for name in node.input[1:])
+        assert (starts, sorted(axes), steps) == ([0, 0], [2, 3], [2, 2])
+    pictures = noise(3, *SHAPE)
+    found = open_runner(report.path)(pictures)
+    np.testing.assert_allclose(found, outputs(model, pictures), atol=1e-5)
+
+
+def test_an_open_batch_is_called_dynamic(tmp_path):
+    for batch in (None, -1, "any"):
+        with pytest.raises(InvalidArgument, match='unless it is "dynamic"'):
+            to_onnx(small_model("basic_original"), tmp_path / "a.onnx", batch=batch)
+
+
 def test_file_alone_in_onnx_runtime(tmp_path):
     """The file without any code of this package around it."""
     import onnxruntime

@@ -129,6 +129,16 @@ def file_of(tensors, path):
             "3x3, as for CIFAR: pass stem_type='cifar' and stem_filters=",
         ),
         (
+            lambda name, array: (
+                array[:, :, :3, :3]
+                if name == "conv1.weight"
+                else None
+                if name.startswith("layer2")
+                else array
+            ),
+            r"1 misshapen \(stem_conv/kernel \(3, 3, 3, 64\) for \(7, 7, 3, 64\)\)$",
+        ),
+        (
             lambda name, array: None if "bn" in name else array,
             "missing .stem_bn/gamma",
         ),
@@ -144,6 +154,25 @@ def test_misfits_say_what_to_do(change, said, small, tmp_path):
             "resnet50", weights=file_of(kept, tmp_path / "a"), **SMALL
         )
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"stem_type": "deep_tiered"}, {"stem_filters": 128}], ids=["t", "s"]
+)
+def test_the_axes_of_a_deep_stem_are_named(theirs, tmp_path):
+    """timm's resnet50t and resnet50s differ from resnet50d and resnet50c in them."""
+    model = keras_resnets.create_model("resnet50c", classes=5, **SMALL, **theirs)
+    tensors = values.torch_tensors(model, layouts.torchvision())
+    path = file_of(tensors, tmp_path / "a")
+    with pytest.raises(WeightsError, match="filters: pass stem_type=") as caught:
+        keras_resnets.create_model("resnet50c", weights=path, **SMALL)
+    axes = {"stem_type": model.architecture.stem_type}
+    axes["stem_filters"] = model.architecture.stem_filters
+    assert (
+        f"stem_type={axes['stem_type']!r} and stem_filters={axes['stem_filters']} "
+        in (str(caught.value))
+    )
+    keras_resnets.create_model("resnet50c", weights=path, **SMALL, **axes)
 
 
 def test_folded_bn_is_named(small, tmp_path):

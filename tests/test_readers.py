@@ -242,6 +242,10 @@ def test_no_checkpoint_at_all(tmp_path):
     refused(tmp_path / "missing.pth")
     (tmp_path / "a.th").write_bytes(pickle.dumps({"a": 1}, 2))
     assert "not of torch.save" in refused(tmp_path / "a.th")
+    # Longer than any pickle of torch: Detectron2 and PaddlePaddle keep arrays in it.
+    arrays = pickle.dumps({"conv1_w": np.ones((2048, 2048), "float32")}, 2)
+    (tmp_path / "R-50.pkl").write_bytes(arrays)
+    assert "safetensors.numpy.save_file(arrays" in refused(tmp_path / "R-50.pkl")
     assert "no tensors" in refused(
         zipped(tmp_path / "b.pth", pickle.dumps({"a": 1}, 2))
     )

@@ -47,6 +47,24 @@ def pruned(tensors, name):
 
 
 @pytest.mark.parametrize(
+    "wrapper", ["_orig_mod", "_fsdp_wrapped_module._checkpoint_wrapped_module"]
+)
+def test_modules_that_are_wrapped_one_by_one_get_their_names_back(wrapper):
+    """`layer1.compile()` alone keeps them; `layer1 = torch.compile(layer1)` does not."""
+    wrapped = {
+        name.replace("layer1.0", f"layer1.{wrapper}.0").replace(
+            "bn1.", f"bn1.{wrapper}."
+        ): a
+        for name, a in state(prefix="module.").items()
+    }
+    network, plain = found(wrapped), found(state(prefix="module."))
+    assert network.tensors.keys() == plain.tensors.keys()
+    both = {**state(), **state(prefix="_orig_mod.")}
+    with pytest.raises(WeightsError, match="2 networks"):
+        found(both)
+
+
+@pytest.mark.parametrize(
     "name", ["conv1.weight", "layer2.0.downsample.0.weight", "fc.weight"]
 )
 def test_pruned_tensors_are_multiplied_by_their_masks(name):

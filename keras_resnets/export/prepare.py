@@ -51,7 +51,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         check_positive_int("threads", self.threads)
         if self.batch != "dynamic":
-            check_positive_int("batch", self.batch)
+            check_positive_int('batch, unless it is "dynamic",', self.batch)
 
     @property
     def batch_size(self) -> int | None:

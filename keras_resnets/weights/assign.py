@@ -1,6 +1,7 @@
 """Sets the variables of a model, all of them or none."""
 
 import pathlib
+import re
 import typing
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
 from keras_resnets.weights.values import weighted
 
+# Layers that no axis of the stem changes; the first unit takes the stem's channels.
+_UNIT = re.compile(r"stage(?!1_block1_)\d+_block\d")
 _FOREIGN_HEADS = {"fc", "linear", "head", "classifier", *HEADS, "dense"}
 
 
@@ -74,7 +77,7 @@ def assign(
     front = [layer for layer in in_front(model) if layer.name in values]
     taken = [layer for layer in (*front, *layers) if layer not in new_heads]
     pairs, missing, misshapen = _pairs(taken, values)
-    hint = _hint(layers[0], values, missing)
+    hint = _hint(layers[0], values, [*missing, *unused, *misshapen])
     _refuse(model, source, missing, unused, misshapen, hint)
     if check is not None:
         check()
@@ -178,9 +181,15 @@ def _fit_channels(
 def _hint(
     stem: keras.layers.Layer,
     values: dict[str, dict[str, np.ndarray]],
-    missing: list[str],
+    wrong: list[str],
 ) -> str:
-    """What to do with values that do not fit; "" where nothing is known."""
+    """What to do with values that do not fit; "" where nothing is known.
+
+    Args:
+        stem: the network's first convolution.
+        values: a dict from layer name to a dict from variable name to array.
+        wrong: what is missing, left over or misshapen.
+    """
     kernel = values[stem.name].get("kernel")
     if kernel is not None and kernel.ndim == 4:
         theirs, ours = kernel.shape[2], stem.kernel.shape[2]
@@ -189,19 +198,42 @@ def _hint(
                 f"; its images have {theirs} channels: pass input_shape=(height, width, "
                 f"{theirs}), or --channels {theirs}"
             )
-        if kernel.shape[:2] == (3, 3) and tuple(stem.kernel.shape[:2]) == (7, 7):
-            return (
-                "; its first convolution is 3x3, as for CIFAR: pass stem_type='cifar' and "
-                f"stem_filters={kernel.shape[3]}, and stem_pool=None unless a max pooling "
-                "follows it (in a command --set stem_type=cifar ...)"
-            )
-    if missing and all(
-        name.endswith(("/moving_mean", "/moving_variance")) for name in missing
+        # Where the units differ too, another stem would not help.
+        if not any(_UNIT.search(name) for name in wrong):
+            return _stem_hint(stem, values)
+    if wrong and all(
+        name.endswith(("/moving_mean", "/moving_variance")) for name in wrong
     ):
         return (
             "; the statistics of its BN layers are missing: save model.state_dict(), "
-            "which has them, instead of the parameters"
+            "which has them, instead of the parameters (layers of group normalization "
+            "have none, and no network of this package has such layers)"
         )
+    return ""
+
+
+def _stem_hint(
+    stem: keras.layers.Layer, values: dict[str, dict[str, np.ndarray]]
+) -> str:
+    """The axes of another stem, if its convolutions say which."""
+    kernel, ours = values[stem.name]["kernel"].shape, tuple(stem.kernel.shape)
+    if kernel[:2] == (3, 3) and ours[:2] == (7, 7):
+        return (
+            "; its first convolution is 3x3, as for CIFAR: pass stem_type='cifar' and "
+            f"stem_filters={kernel[3]}, and stem_pool=None unless a max pooling "
+            "follows it (in a command --set stem_type=cifar ...)"
+        )
+    if not stem.name.endswith("stem_conv1"):
+        return ""
+    named = (values.get(stem.name[:-1] + number, {}).get("kernel") for number in "123")
+    widths = [array.shape[-1] for array in named if array is not None]
+    for kind, first in (("deep", 1), ("deep_tiered", 3 / 4)):
+        if len(widths) == 3 and widths == [first * widths[1], widths[1], 2 * widths[1]]:
+            return (
+                f"; the convolutions of its stem have {', '.join(map(str, widths))} "
+                f"filters: pass stem_type={kind!r} and stem_filters={widths[2]} "
+                f"(in a command --set stem_type={kind} ...)"
+            )
     return ""
 
 

@@ -182,6 +182,10 @@ def _network(
     torch = layout.fitted(inside).torch
     heads, head = _classifier(place, inside, outside, layout, torch)
     ours, tensors, left = layout.head(inside), {}, set(heads)
+    uncalled = {m for m, _ in inside if m.partition(".")[0] == layout.unused}
+    if uncalled:
+        left |= uncalled
+        remarks.append(f"its {layout.unused} is ignored: its network never calls it")
     for (module, field), array in inside.items():
         if module == head:
             tensors[ours, field] = array

@@ -1,9 +1,7 @@
-"""The names that other libraries give to the layers of this package's networks.
+"""The layouts of all libraries, and which one a checkpoint or a network has.
 
-A layout is a table from the parts of our layer names (`stage2_block1_conv1` is the
-`conv` numbered 1 of block 1 of stage 2) to a foreign module's name. Our names come
-from the blueprint, so every variant that it can describe is covered, and no list
-of a variant's tensors is kept. `match` recognizes a checkpoint's layout by its names.
+`match` recognizes a checkpoint's layout by its names; those of repositories for CIFAR
+stand in `cifar_layouts`.
 """
 
 import dataclasses
@@ -12,158 +10,15 @@ import typing
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import some
+from keras_resnets.weights import cifar_layouts
+from keras_resnets.weights.layout import NUMBERED as NUMBERED_NAME
+from keras_resnets.weights.layout import Layout
+from keras_resnets.weights.layout import torchvision
 
 if typing.TYPE_CHECKING:
-    import numpy as np
-
     from keras_resnets.networks.architecture import Architecture
 
 
-_NAME = re.compile(
-    r"(?:(?P<stage>stage\d+)_)?(?:block(?P<block>\d+)_)?"
-    r"(?P<part>(?:stem|stem_pool|downsample|shortcut|post)_(?:conv|bn)|conv|bn|"
-    r"predictions_conv|predictions)(?P<number>\d*)$"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """A naming scheme.
-
-    Attributes:
-        name: the layout's name in messages.
-        names: part of our layer name -> template of the foreign module's name; the
-            most specific key wins: `stage1_conv`, then `conv1`, then `conv`. Templates
-            use `{stage}`, `{block}` and `{number}` from 1, `{stage0}`, `{block0}`
-            and `{number0}` from 0, `{stage2}` from 2, and `{conv3}`, `{bn3}`: positions
-            in a Sequential of convolution, BN and ReLU. Empty: names are ours, or numbers.
-        torch: whether arrays are torch's (OIHW, `weight`) or Keras' (HWIO, `kernel`).
-        epsilon: of the BN layers that the weights were trained with; None: ours.
-        axes: axes that the architecture must have for these weights.
-        preprocessing: mode of `preprocess_input`; None: the variant's own.
-        labels: order of the classes (`keras_resnets.images.labels`); None: unknown.
-        conv_head: whether the classifier is stored as a 1x1 convolution.
-        by_classes: number of classes -> other values of these attributes.
-    """
-
-    name: str
-    names: dict
-    torch: bool = True
-    epsilon: float | None = None
-    axes: dict = dataclasses.field(default_factory=dict)
-    preprocessing: str | None = None
-    labels: str | None = "imagenet"
-    conv_head: bool = False
-    by_classes: dict = dataclasses.field(default_factory=dict)
-
-    def fitted(self, tensors: "dict[tuple[str, str], np.ndarray]") -> "Layout":
-        """Completes this layout from `tensors`, a dict by (module, field)."""
-        torch = not any(field in ("kernel", "gamma") for _, field in tensors)
-        head = tensors.get((self.head(tensors), "weight"))
-        changes = {} if head is None else self.by_classes.get(head.shape[0], {})
-        conv_head = head is not None and head.ndim == 4
-        return dataclasses.replace(self, torch=torch, conv_head=conv_head, **changes)
-
-    def head(self, tensors: "dict[tuple[str, str], np.ndarray]") -> str:
-        """Returns the module of the classifier in `tensors`, a dict by (module, field)."""
-        if self.names:
-            return self.names["predictions"]
-        if self.name == NUMBERED.name:
-            return "dense"
-        ours = any(module == "predictions_conv" for module, _ in tensors)
-        return "predictions_conv" if ours else "predictions"
-
-    def module(self, layer_name: str) -> str | None:
-        """Returns the foreign module of our layer, or None if the layout has none."""
-        name_match = _NAME.search(layer_name)
-        if not name_match:
-            return None
-        if not self.names:
-            return name_match[0]
-        part, number = name_match["part"], name_match["number"]
-        keys = (f"{name_match['stage']}_{part}", part + number, part)
-        template = next((self.names[key] for key in keys if key in self.names), None)
-        if template is None:
-            return None
-        stage = int((name_match["stage"] or "stage0").removeprefix("stage"))
-        block, number = int(name_match["block"] or 1), int(number or 1)
-        return template.format(
-            stage=stage,
-            stage0=stage - 1,
-            stage2=stage + 1,
-            block=block,
-            block0=block - 1,
-            number=number,
-            number0=number - 1,
-            conv3=3 * (block - 1),
-            bn3=3 * (block - 1) + 1,
-        )
-
-
-def torchvision(pooled_shortcut: bool = False, **names: typing.Any) -> Layout:
-    """The names of torchvision, and of timm for the same networks, ResNet-C and -D.
-
-    Args:
-        pooled_shortcut: whether a pooling is the shortcut's first module (timm, D).
-        **names: entries of `Layout.names` to change.
-    """
-    block = "layer{stage}.{block0}."
-    conv, bn = (1, 2) if pooled_shortcut else (0, 1)
-    table = {
-        "stem_conv": "conv1",
-        "stem_bn": "bn1",
-        # The deep stem is a Sequential; its last BN is outside of it.
-        "stem_conv1": "conv1.0",
-        "stem_bn1": "conv1.1",
-        "stem_conv2": "conv1.3",
-        "stem_bn2": "conv1.4",
-        "stem_conv3": "conv1.6",
-        "stem_bn3": "bn1",
-        "conv": block + "conv{number}",
-        "bn": block + "bn{number}",
-        "shortcut_conv": f"{block}downsample.{conv}",
-        "shortcut_bn": f"{block}downsample.{bn}",
-        "predictions": "fc",
-    }
-    return Layout("torchvision", {**table, **names})
-
-
-# akamaster's CIFAR nets: option A pads the new channels on both sides, and the
-# images were normalized with ImageNet's statistics.
-AKAMASTER = dataclasses.replace(
-    torchvision(predictions="linear"),
-    name="akamaster",
-    axes={"shortcut_type": "identity_pad", "identity_pad_position": "both"},
-    preprocessing="torch",
-    labels="cifar10",
-)
-# chenyaofo's CIFAR nets, and others made by cutting down torchvision's code: three
-# stages, projection shortcuts.
-CIFAR_TORCHVISION = dataclasses.replace(
-    torchvision(),
-    name="chenyaofo",
-    axes={"shortcut_type": "projection"},
-    preprocessing="cifar_image_std",
-    labels="cifar10",
-    by_classes={100: {"preprocessing": "cifar100", "labels": "cifar100"}},
-)
-# kuangliu's ResNet-18 to -152 for CIFAR, and akamaster's networks with projections.
-KUANGLIU = dataclasses.replace(
-    torchvision(
-        shortcut_conv="layer{stage}.{block0}.shortcut.0",
-        shortcut_bn="layer{stage}.{block0}.shortcut.1",
-        predictions="linear",
-    ),
-    name="kuangliu",
-    axes={
-        "shortcut_type": "projection",
-        "stem_type": "cifar",
-        "stem_pool": None,
-        "input_size": 32,
-    },
-    preprocessing="cifar_image_std",
-    labels="cifar10",
-)
 # Its stem has no BN, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
     "timm resnetv2",
@@ -266,9 +121,7 @@ KERAS_HUB_V2 = dataclasses.replace(
     preprocessing=TIMM_V2.preprocessing,
 )
 # Keras' own numbers, as MLPerf Tiny's network has them: `conv2d`, `conv2d_1`, ...
-NUMBERED = Layout(
-    "numbers of Keras", {}, torch=False, preprocessing="raw", labels="cifar10"
-)
+NUMBERED = Layout(NUMBERED_NAME, {}, torch=False, preprocessing="raw", labels="cifar10")
 # A module that every network of a layout has, for each layout; then torchvision's.
 _STEMS = (
     "conv1_conv",
@@ -279,6 +132,9 @@ _STEMS = (
     "embedder.embedder.convolution",
     "layer0.0",
     "conv2d_1",
+    "conv2_x.0.residual_function.0",
+    "block1.layer.0.conv1",
+    "conv_1_3x3",
 )
 _TORCH_STEMS = ("conv1", "conv1.0")
 
@@ -316,6 +172,10 @@ _TELLING = (
     ("stem.conv1.conv", TIMM_DARKNET),
     ("stem.conv", TIMM_V2),
     ("embedder.embedder.convolution", TRANSFORMERS),
+    ("conv2_x.0.residual_function.0", cifar_layouts.WEIAICUNZAI),
+    ("block1.layer.0.conv1", cifar_layouts.WIDE_RESNET),
+    ("stage_1.0.conv_reduce", cifar_layouts.ROBUSTBENCH_RESNEXT),
+    ("conv_1_3x3", cifar_layouts.CIFAR_RESNEXT),
 )
 
 
@@ -344,18 +204,18 @@ def _like_torchvision(modules: typing.Any) -> typing.Any:
         module.rpartition(".")[2] for module in modules if ".downsample." in module
     }
     if any(module.endswith(".shortcut.0") for module in modules):
-        return KUANGLIU
+        return cifar_layouts.KUANGLIU
     padded = not heads and not projections and "layer2.0.conv1" in modules
     if "linear" in heads or padded:
         # Its shortcuts have no weights; those of all other layouts do.
-        return AKAMASTER
+        return cifar_layouts.AKAMASTER
     # Behind a pooling (ResNet-D) the projection is downsample.1, the BN downsample.2.
     if (
         "conv1" in modules
         and projections == {"0", "1"}
         and ("layer4.0.conv1" not in modules)
     ):
-        return CIFAR_TORCHVISION
+        return cifar_layouts.CIFAR_TORCHVISION
     if modules & {"conv1", "conv1.0"}:
         return torchvision("2" in projections)
     return None
@@ -365,7 +225,8 @@ def unknown(modules: typing.Any) -> WeightsError:
     """The `WeightsError` for names of no layout."""
     return WeightsError(
         "its tensors must have the names of a known library (torchvision, timm, "
-        "transformers, keras.applications, KerasHub, fyu/drn, akamaster, kuangliu); got "
+        "transformers, keras.applications, KerasHub, fyu/drn, akamaster, kuangliu, "
+        "weiaicunzai, WideResNet-pytorch, ResNeXt.pytorch); got "
         f"{some(sorted(modules))}"
     )
 
@@ -408,7 +269,7 @@ def for_architecture(architecture: "Architecture") -> Layout:
         layout, computed = TIMM_DARKNET, {**_TORCH_RESNET, **_DARKNET}
     elif family == "cifar_resnet" and set(architecture.block) == {"basic"}:
         padded = architecture.shortcut_type == "identity_pad"
-        layout = AKAMASTER if padded else CIFAR_TORCHVISION
+        layout = cifar_layouts.AKAMASTER if padded else cifar_layouts.CIFAR_TORCHVISION
         computed = {**_TORCH_RESNET, **_CIFAR}
     elif family == "drn":
         layout, computed = _drn(architecture), _TORCH_RESNET

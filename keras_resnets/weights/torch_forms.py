@@ -1,7 +1,8 @@
 """Forms of torch's state dicts that name tensors otherwise than the network's class does.
 
 Pruned tensors are multiplied by their masks here, and networks in an `nn.Sequential` get
-the names of their modules back. Tensors that a module computes from others are refused.
+the names of their modules back, as do modules that torch has wrapped one by one. Tensors
+that a module computes from others are refused.
 """
 
 import re
@@ -30,6 +31,10 @@ _COMPUTED = (
     (re.compile(r"_u$"), "spectral_norm", "remove_spectral_norm(module)"),
     (re.compile(r"_(orig|mask)$"), "prune", 'prune.remove(module, "weight")'),
 )
+# What torch.compile, FSDP and checkpointing put into the names of modules inside.
+_WRAPPER = re.compile(
+    r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)"
+)
 # `nn.Sequential(*network.children())`: the ReLU and the pooling are 2 and 3.
 _CHILDREN = {"0": "conv1", "1": "bn1", **{str(n): f"layer{n - 3}" for n in range(4, 8)}}
 
@@ -45,6 +50,7 @@ def named(names: dict[tuple[str, str], str]) -> Names:
         {('fc', 'weight'): ('a', 'b')}
     """
     tensors: Names = {}
+    names = _unwrapped(names)
     prefixes = _sequential({module for module, _ in names})
     for (module, field), name in names.items():
         inner = _PARAMETRIZED.search(module)
@@ -58,6 +64,16 @@ def named(names: dict[tuple[str, str], str]) -> Names:
         if stem != field and mask in tensors and (module, stem) not in tensors:
             tensors[module, stem] = tensors.pop((module, field)) + tensors.pop(mask)
     return tensors
+
+
+def _unwrapped(names: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """The same tensors, without the wrappers in their modules' names."""
+    bare = {
+        (_WRAPPER.sub("", module).removesuffix("."), field): name
+        for (module, field), name in names.items()
+    }
+    # A network and its wrapped copy in one dict would become one.
+    return bare if len(bare) == len(names) else names
 
 
 def value(checkpoint: "Checkpoint", names: tuple[str, ...]) -> "np.ndarray":

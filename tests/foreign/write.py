@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from foreign import catalogue
 from foreign import cifar_networks
+from foreign import cifar_repositories
 from foreign import hub_presets
 from foreign import networks
 from foreign import refused
@@ -29,6 +30,7 @@ def main(folder):
     expected.update(hub_presets.write(folder))
     refused.write(folder)
     cifar_networks.write(folder)
+    cifar_repositories.write(folder)
     wanted = (*catalogue.FILES, *catalogue.HEADLESS, *catalogue.REFUSED)
     missing = [name for name in wanted if not (folder / name).exists()]
     if missing:

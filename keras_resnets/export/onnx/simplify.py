@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import ExportError
+from keras_resnets.export.onnx import slices
 from keras_resnets.export.onnx.links import Constants
 from keras_resnets.export.onnx.links import Links
 from keras_resnets.export.onnx.links import reads
@@ -40,6 +41,7 @@ def tidy(model: typing.Any, weights: Constants) -> Constants:
     constants = _set_constants(model.graph, weights)
     _fold_constants(model.graph, constants, model.opset_import)
     _pad_transposed(model.graph)
+    slices.narrow(model.graph, constants)
     while _fold_one(model.graph, constants, ranks):
         pass
     _drop_unused(model.graph, constants)

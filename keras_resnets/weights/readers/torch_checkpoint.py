@@ -22,7 +22,8 @@ if typing.TYPE_CHECKING:
     from keras_resnets.weights.readers.torch_pickle import Tensor
 
 
-_MAGIC = 0x1950A86A20F9469CFC6C
+# The number that a stream begins with, and where its pickle ends at the latest.
+_MAGIC, _MAGIC_END = (0x1950A86A20F9469CFC6C).to_bytes(10, "little"), 24
 _PROTOCOL = 1001
 _LOCAL_HEADER = 30
 # Bits of a zip's flags.
@@ -113,16 +114,18 @@ def read_stream(path: pathlib.Path) -> Checkpoint:
     """Returns the `Checkpoint` of a file in the format of torch before 1.6."""
     mapped, position, parts = MappedFile(path), 0, []
     storages: dict[str, typing.Any] = {}
+    if _MAGIC not in bytes(mapped.content[:_MAGIC_END]):
+        # Of arrays as Detectron2 and PaddlePaddle write it, or of anything else.
+        raise WeightsError(
+            "it is a pickle, but not of torch.save: load it with its own program, and "
+            f"{SAVE_STATE}, or safetensors.numpy.save_file(arrays, FILE) of a dict of "
+            "arrays by name"
+        )
     for _ in range(5):
         part, position = torch_pickle.load(
             mapped.content, position, len(mapped), storages
         )
         parts.append(part)
-        if len(parts) == 1 and (type(part) is not int or part != _MAGIC):
-            raise WeightsError(
-                "it is a pickle, but not of torch.save: load it with its own program, and "
-                f"{SAVE_STATE}"
-            )
     _, protocol, system, loaded, keys = parts
     if type(protocol) is not int or protocol != _PROTOCOL:
         raise WeightsError(f"torch.save's protocol is {_PROTOCOL}; this is another")
