@@ -72,6 +72,25 @@ def test_bad_modes_and_shapes():
         preprocess_input(PIXELS[..., :1])
 
 
+@pytest.mark.parametrize("kind", [np.array, Image.fromarray])
+def test_lists_of_images_are_batches(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), "uint8")
+    images, fit = (
+        [kind(image) for image in pixels],
+        preprocessing.Preprocessing("torch"),
+    )
+    assert np.array_equal(preprocess_input(images), preprocess_input(pixels))
+    assert np.array_equal(fit.batch(tuple(images)), fit.batch(pixels))
+    with pytest.raises(InvalidArgument, match=r"got \(8, 6, 3\) and \(4, 6, 3\)"):
+        fit.batch([images[0], kind(pixels[0, :4])])
+
+
+@pytest.mark.parametrize("images", [[], "a.jpg", [[1, 2], [3, 4]]])
+def test_what_is_no_image_is_named_by_its_type(images):
+    with pytest.raises(InvalidArgument, match=f"got {type(images).__name__}"):
+        preprocess_input(images)
+
+
 def test_a_batch_of_unknown_size_is_refused():
     import keras
 

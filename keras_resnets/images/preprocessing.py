@@ -228,7 +228,8 @@ class Preprocessing:
 
         Args:
             x: array or tensor of RGB pixel values in [0, 255], of shape (batch,
-                height, width, 3), or channels first under that data format.
+                height, width, 3), or channels first under that data format; or a list
+                of arrays or Pillow images of one size.
             data_format: `"channels_last"`, `"channels_first"` or None for Keras'
                 default.
 
@@ -238,6 +239,7 @@ class Preprocessing:
         import keras
 
         data_format = data_format or keras.config.image_data_format()
+        x = tensors.stacked(x)
         is_array, ops = tensors.is_array(x), tensors.ops_of(x)
         tensors.check_channels(x, data_format, self.channels)
         tensors.check_known_size(x, data_format)
@@ -376,7 +378,8 @@ def preprocess_input(
     Args:
         x: array or tensor of pixel values in [0, 255], RGB, of shape (batch, height,
             width, 3) or (height, width, 3); channels first under
-            `data_format="channels_first"`. It is left unchanged.
+            `data_format="channels_first"`; or a list of arrays or Pillow images of one
+            size. It is left unchanged.
         mode: `"torch"` (scaled to [0, 1], ImageNet mean and deviation subtracted and
             divided), `"cifar"` (the same with CIFAR-10's), `"cifar_image_std"` (with
             the mean of the deviations of CIFAR-10's images, as many PyTorch projects
@@ -399,7 +402,7 @@ def preprocess_input(
         [[[[1.0, 1.0, 1.0]]]]
     """
     preprocessing = mode if isinstance(mode, Preprocessing) else Preprocessing(mode)
-    return preprocessing.normalize(x, data_format)
+    return preprocessing.normalize(tensors.stacked(x), data_format)
 
 
 def for_architecture(

@@ -38,6 +38,27 @@ def ops_of(x: typing.Any) -> typing.Any:
     return IMAGE_OPS
 
 
+def stacked(x: typing.Any) -> typing.Any:
+    """Returns the array of a list of arrays or Pillow images; anything else as it is.
+
+    Raises:
+        InvalidArgument: images of different sizes.
+    """
+    import numpy as np
+
+    is_list = isinstance(x, list | tuple) and len(x) > 0
+    if not is_list or not all(hasattr(image, "__array_interface__") for image in x):
+        return x
+    images = [np.asarray(image) for image in x]
+    shapes = list(dict.fromkeys(image.shape for image in images))
+    if len(shapes) > 1:
+        raise InvalidArgument(
+            f"the images of a batch must have one shape; got {shapes[0]} and {shapes[1]}: "
+            "preprocess each image, preprocessing(image), and stack the results"
+        )
+    return np.stack(images)
+
+
 def check_known_size(x: typing.Any, data_format: typing.Any) -> None:
     """Raises `InvalidArgument` for a batch of images of open size."""
     axes = slice(-3, -1) if data_format == "channels_last" else slice(-2, None)
@@ -49,7 +70,12 @@ def check_known_size(x: typing.Any, data_format: typing.Any) -> None:
 
 def check_channels(x: "np.ndarray", data_format: str, channels: int) -> None:
     """Raises `InvalidArgument` for images that a network of `channels` cannot take."""
-    shape = getattr(x, "shape", ())
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        raise InvalidArgument(
+            "images must be an array or tensor, or a list of arrays; got "
+            f"{type(x).__name__}"
+        )
     axis = -1 if data_format == "channels_last" else -3
     # Of colours a network of one channel sees the grey.
     fits = (1, 3) if channels == 1 else (channels,)
