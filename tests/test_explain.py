@@ -11,6 +11,7 @@ from helpers import noise
 from helpers import randomize
 from helpers import small_model
 from PIL import Image
+from PIL import ImageDraw
 
 import keras_resnets
 from keras_resnets import InvalidArgument
@@ -179,6 +180,138 @@ def test_correlation():
     assert overlay.correlation(one, 3 * one + 1) == pytest.approx(1)
     assert overlay.correlation(one, -one) == pytest.approx(-1)
     assert overlay.correlation(one, np.ones((2, 3))) == 0
+
+
+def transfer(pooling, last=5, hidden=False):
+    """The network of Keras' guide to transfer learning: a base in a Sequential."""
+    image = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(6, 3, strides=2, activation="relu")(image)
+    x = keras.layers.BatchNormalization()(x)
+    if pooling:
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    base = keras.Model(image, x, name="base")
+    layers = [keras.layers.Rescaling(1 / 255), base]
+    layers += [] if pooling else [keras.layers.GlobalAveragePooling2D()]
+    layers += [keras.layers.Dense(7, activation="relu")] if hidden else []
+    activation = "sigmoid" if last == 1 else "softmax"
+    layers += [keras.layers.Dropout(0.2), keras.layers.Dense(last, activation)]
+    model = keras.Sequential([keras.Input((24, 24, 3)), *layers], name="transfer")
+    model.preprocessing = Preprocessing("raw", size=(24, 24))
+    return randomize(model)
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_transfer_learning_has_the_map_of_its_base(pooling):
+    """Grad-CAM raised "not connected", or drew the gradient by the scaled image."""
+    model = transfer(pooling)
+    image = np.asarray(Image.open(PHOTO).resize((24, 24)), "float32")
+    nodes = [len(layer._inbound_nodes) for layer in model.get_layer("base").layers]
+    cam = heatmaps.explain_input(model, image, 2)
+    grad = heatmaps.explain_input(model, image, 2, "grad-cam")
+    bias = model.layers[-1].get_weights()[1]
+    assert cam.method == "cam" and cam.heatmap.shape == grad.heatmap.shape == (11, 11)
+    wanted = np.maximum(cam.heatmap - bias[2], 0) / cam.heatmap.size
+    np.testing.assert_allclose(grad.heatmap, wanted, atol=1e-4 * wanted.max())
+    deep = heatmaps.explain_input(transfer(pooling, hidden=True), image)
+    assert deep.method == "grad-cam" and deep.heatmap.shape == (11, 11)
+    same = [len(layer._inbound_nodes) for layer in model.get_layer("base").layers]
+    assert same == nodes, "the user's layers got new nodes"
+
+
+def test_one_output_is_evidence_for_and_against_the_second_class():
+    model = transfer(True, 1)
+    image = np.asarray(Image.open(PHOTO).resize((24, 24)), "float32")
+    share = float(model.predict_on_batch(image[None])[0, 0])
+    for method in heatmaps.METHODS:
+        first, second = (
+            heatmaps.explain_input(model, image, index, method) for index in (0, 1)
+        )
+        assert second.probability == pytest.approx(share, abs=1e-6)
+        assert first.probability == pytest.approx(1 - share, abs=1e-6)
+        likeliest = heatmaps.explain_input(model, image, None, method)
+        assert likeliest.index == int(share > 0.5)
+        if method == "cam":
+            np.testing.assert_array_equal(first.heatmap, -second.heatmap)
+        else:
+            assert not (first.heatmap * second.heatmap).any()
+    with pytest.raises(InvalidArgument, match=r"0\.\.1; got 2"):
+        heatmaps.explain_input(model, image, 2)
+
+
+@pytest.mark.parametrize("method", heatmaps.METHODS)
+def test_probabilities_of_logits(method):
+    """Grad-CAM called the logit itself the probability."""
+    probable = transfer(False)
+    logits = keras.Model(probable.inputs, outputs.logits_of(probable))
+    image = np.asarray(Image.open(PHOTO).resize((24, 24)), "float32")
+    wanted = heatmaps.explain_input(probable, image, None, method)
+    found = heatmaps.explain_input(logits, image, None, method)
+    assert found.index == wanted.index
+    assert found.probability == pytest.approx(wanted.probability, abs=1e-5)
+    logits.task = "multi-label"
+    value = float(logits.predict_on_batch(image[None])[0, found.index])
+    found = heatmaps.explain_input(logits, image, None, method)
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-value)), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", heatmaps.METHODS)
+def test_networks_without_one_input_and_output_are_refused(method):
+    image, other = keras.Input((8, 8, 3)), keras.Input((4,), name="meta")
+    x = keras.layers.Conv2D(4, 3)(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    both = keras.layers.Concatenate()([x, other])
+    head = keras.layers.Dense(3, activation="softmax", name="kind")
+    pair = {"kind": head(x), "age": keras.layers.Dense(1)(x)}
+    for model, words in (
+        (keras.Model([image, other], keras.layers.Dense(3)(both)), "one input; .*meta"),
+        (keras.Model(image, pair), "one output; .*2: kind, age"),
+        (keras.Model(image, keras.layers.Dense(1)(x)), "without a sigmoid"),
+        (keras.Model(image, keras.layers.Conv2D(4, 3)(image)), r"\(batch, classes\)"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            heatmaps.explain_input(model, noise(8, 8, 3), method=method)
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    model = transfer(False)
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * np.nan, bias])
+    for method in heatmaps.METHODS:
+        with pytest.raises(InvalidArgument, match="not finite"):
+            heatmaps.explain_input(model, noise(24, 24, 3), method=method)
+
+
+def test_titles(monkeypatch):
+    """Pillow's font draws squares for all but ASCII; long names lost their end."""
+    assert overlay.can_write("naïve Übung мир") and not overlay.can_write("\U0010fff0")
+    monkeypatch.setattr(overlay, "_FONTS", (None,))
+    assert overlay.can_write('a "quoted" name') and not overlay.can_write("naïve")
+    pen, font = ImageDraw.Draw(Image.new("RGB", (9, 9))), overlay._font_of("a")
+    short = overlay._fitted(pen, font, "very " * 30 + "long 12.3% (grad-cam)", 448)
+    assert short.startswith("very") and short.endswith("12.3% (grad-cam)")
+    assert pen.textlength(short, font) <= 448
+
+
+@pytest.mark.costly_but("hidden")
+@pytest.mark.parametrize("kind", ["hidden", "pooled", "binary", "heatmap"])
+def test_the_command_with_a_keras_file_of_ones_own(kind, tmp_path, monkeypatch, capsys):
+    """It asked for `--heatmap`, with which one network has no file."""
+    monkeypatch.chdir(tmp_path)
+    model = transfer(kind == "pooled", 1 if kind == "binary" else 2, kind == "hidden")
+    if kind == "heatmap":
+        model = keras_resnets.heatmap_model(model)
+    model.save("own.keras")
+    words = ("explain", "own.keras", PHOTO, "--labels", "no,日本語", "--overwrite")
+    code, out, err = run(*words, "--class", "日本語", capsys=capsys)
+    assert code == 0, err
+    method = "grad-cam" if kind == "hidden" else "cam"
+    assert "日本語" in out and f"{method} of 11 x 11" in out
+    assert "scales pixels" in out + err
+    model = transfer(False, 2)
+    model.layers[-1].set_weights([np.zeros((6, 2)), np.zeros(2)])
+    model.save("own.keras")
+    code, out, err = run(*words, capsys=capsys)
+    assert code == 0 and "nothing in the image is evidence for no" in out + err
 
 
 def test_outputs_of_another_kind_are_refused():

@@ -1,26 +1,29 @@
 """Gradients of one output with respect to a feature map, on every backend of Keras."""
 
 import typing
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.graph import nodes
+
+_Score = Callable[[typing.Any], typing.Any]
 
 
 def at_map(
-    model: keras.Model,
-    tensor: typing.Any,
-    scores: typing.Any,
-    images: np.ndarray,
-    index: int,
+    model: keras.Model, scores: typing.Any, images: np.ndarray, index: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a feature map of one image, and the gradient of one score with respect to it.
+    """Returns the last feature map of one image, and the gradient of a score by it.
+
+    The map is the last of more than one place, also within nested models, that a layer
+    with weights contributed to. The layers are called one by one, so that the graph of
+    `model` gets no new nodes.
 
     Args:
-        model: the model whose graph contains `tensor` and `scores`.
-        tensor: the symbolic feature map.
-        scores: symbolic scores (batch, classes) computed from it.
+        model: a functional or Sequential model with one input.
+        scores: symbolic scores (batch, classes) that its graph computes.
         images: float32 batch of one image.
         index: the index of the score.
 
@@ -28,7 +31,8 @@ def at_map(
         Two float32 arrays (rows, columns, channels).
 
     Raises:
-        InvalidArgument: the backend has no gradients: NumPy or OpenVINO.
+        InvalidArgument: there is no such map, or the backend has no gradients: NumPy or
+            OpenVINO.
     """
     backend = keras.backend.backend()
     if backend not in _GRADIENTS:
@@ -36,50 +40,79 @@ def at_map(
             "grad-cam requires the TensorFlow, JAX or PyTorch backend "
             f"(KERAS_BACKEND={'|'.join(_GRADIENTS)}); got {backend!r}"
         )
-    feature_map = keras.Model(model.inputs, tensor)(_as_tensor(images), training=False)
-    rest = keras.Model(tensor, scores)
-    slopes = _GRADIENTS[backend](rest, feature_map, index)
-    first = _is_first(tensor)
+    graph = keras.Model(model.inputs, scores)
+    steps, (score,) = nodes.read_steps(graph)
+    tensors = {id(graph.inputs[0]): keras.ops.convert_to_tensor(images, "float32")}
+    _run(steps, tensors)
+    place, first = _last_map(steps, tensors, model.name)
+    key = steps[place].output
+
+    def rest(feature_map: typing.Any) -> typing.Any:
+        after = {**tensors, key: feature_map}
+        _run(steps[place + 1 :], after)
+        return after[score][0, index]
+
+    slopes = _GRADIENTS[backend](rest, tensors[key])
     return tuple(  # type: ignore[return-value]
         np.transpose(each, (1, 2, 0)) if first else each
-        for each in (_array(feature_map)[0], _array(slopes)[0])
+        for each in (_array(tensors[key])[0], _array(slopes)[0])
     )
 
 
-def _is_first(tensor: typing.Any) -> bool:
-    layer = tensor._keras_history.operation
-    return getattr(layer, "data_format", "channels_last") == "channels_first"
+def _run(steps: list[nodes.Step], tensors: dict[typing.Any, typing.Any]) -> None:
+    """Computes the steps in turn; `tensors` has their inputs by key, and gets the rest."""
+    for step in steps:
+        outputs = nodes.called(step, [tensors[key] for key in step.inputs])
+        tensors.update(zip(step.outputs, outputs, strict=True))
 
 
-def _as_tensor(images: np.ndarray) -> typing.Any:
-    return keras.ops.convert_to_tensor(images, "float32")
+def _last_map(
+    steps: list[nodes.Step], tensors: dict[typing.Any, typing.Any], name: str
+) -> tuple[int, bool]:
+    """Returns the step that computes the last map, and whether its channels are first."""
+    place, first = None, keras.config.image_data_format() == "channels_first"
+    is_first, has_weights = first, False
+    for number, step in enumerate(steps):
+        # Preprocessing in the model makes images, not feature maps.
+        has_weights |= bool(getattr(step.layer, "weights", ())) and not isinstance(
+            step.layer, keras.layers.Normalization
+        )
+        # An activation or a sum has the order of the layers before it.
+        order = getattr(step.layer, "data_format", None)
+        first = first if order is None else order == "channels_first"
+        shape = tuple(tensors[step.output].shape)
+        sides = shape[2:] if first else shape[1:3]
+        if has_weights and len(shape) == 4 and max(sides) > 1:
+            place, is_first = number, first
+    if place is None:
+        raise InvalidArgument(f"{name} has no feature map larger than 1 x 1")
+    return place, is_first
 
 
 def _array(tensor: typing.Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 
-def _tensorflow(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
+def _tensorflow(rest: _Score, feature_map: typing.Any) -> typing.Any:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         tape.watch(feature_map)
-        score = rest(feature_map, training=False)[0, index]
-    return tape.gradient(score, feature_map)
+        score = rest(feature_map)
+    return tape.gradient(score, feature_map, unconnected_gradients="zero")
 
 
-def _jax(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
+def _jax(rest: _Score, feature_map: typing.Any) -> typing.Any:
     import jax
 
-    return jax.grad(lambda x: rest(x, training=False)[0, index])(feature_map)
+    return jax.grad(rest)(feature_map)
 
 
-def _torch(rest: keras.Model, feature_map: typing.Any, index: int) -> typing.Any:
+def _torch(rest: _Score, feature_map: typing.Any) -> typing.Any:
     import torch
 
     leaf = feature_map.detach().requires_grad_(True)
-    score = rest(leaf, training=False)[0, index]
-    return torch.autograd.grad(score, leaf)[0]
+    return torch.autograd.grad(rest(leaf), leaf)[0]
 
 
 _GRADIENTS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

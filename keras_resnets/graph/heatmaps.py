@@ -10,10 +10,15 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.graph import anatomy
+from keras_resnets.graph import binary
 from keras_resnets.graph import gradients
 from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
 from keras_resnets.images import loading
+from keras_resnets.images.binary import columns
+from keras_resnets.images.binary import evidence
+from keras_resnets.images.confidence import softmax
+from keras_resnets.images.multi_label import sigmoid
 
 if typing.TYPE_CHECKING:
     import PIL.Image
@@ -101,7 +106,8 @@ def explain(
         model: a classifier with `model.preprocessing`.
         photo: a file, a Pillow image of any mode and size, or an array (height, width,
             channels), as `model.preprocessing` takes them.
-        index: the index of the class; None for the most probable class.
+        index: the index of the class; None for the most probable class. A classifier
+            with one output has two classes; the output is that of the second.
         method: `"cam"`, the class activation map (see `heatmap_model`), which is exact;
             `"grad-cam"`, the last feature map weighted by the mean gradient of the
             class' logit (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391),
@@ -151,34 +157,68 @@ def explain_input(
     """
     if method is not None:
         check_choice("method", method, METHODS)
-    check_graph(model)
-    exact = method != "grad-cam" and _evidence(model.outputs[0]) is not None
-    if exact:
-        values = heatmap_model(model).predict_on_batch(image[None])
-        return of_outputs(values, index)
-    if method == "cam":
+    check_classifier(model)
+    several, batch = outputs.is_multi_label(model), _batch_of(image, model)
+    if method != "grad-cam" and _evidence(model.outputs[0]) is not None:
+        arrays = heatmap_model(model).predict_on_batch(batch)
+        explanation = of_outputs(arrays, index, several)
+    elif method == "cam":
         raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
+    else:
+        explanation = _grad_cam(model, batch, index, several)
+    if not np.isfinite([explanation.probability, *explanation.heatmap.flat]).all():
+        raise InvalidArgument(
+            f"{model.name} computes numbers that are not finite for this image, which "
+            "have no heat map"
+        )
+    return explanation
+
+
+def _grad_cam(
+    model: keras.Model, batch: np.ndarray, index: int | None, several: bool
+) -> Explanation:
+    """Returns the last feature map weighted by the mean gradient of the class' logit."""
     scores = outputs.logits_of(model)
     if scores is None:
         scores = model.outputs[0]
-    batch = _batch_of(image, model)
-    probabilities = np.asarray(model.predict_on_batch(batch), "float32")[0]
+    values = np.asarray(model.predict_on_batch(batch), "float32")
+    are_logits = anatomy.kind_of_outputs(model) == anatomy.LOGITS
+    probabilities = _probabilities(values, are_logits, several)
     index = chosen(probabilities, index)
-    maps, slopes = gradients.at_map(model, last_map(model), scores, batch, index)
+    is_binary = values.shape[-1] == 1
+    maps, slopes = gradients.at_map(model, scores, batch, 0 if is_binary else index)
+    if is_binary and index == 0:
+        # The one output is evidence for the second class.
+        slopes = -slopes
     heatmap = np.maximum((maps * slopes.mean(axis=(0, 1))).sum(axis=-1), 0)
     return Explanation(
         heatmap.astype("float32"), index, float(probabilities[index]), "grad-cam"
     )
 
 
+def _probabilities(values: np.ndarray, are_logits: bool, several: bool) -> np.ndarray:
+    """Returns the probability of each class in the outputs (1, classes) for an image.
+
+    One output is that of the second of two classes, see `images.binary`.
+    """
+    if values.shape[-1] == 1:
+        values = columns(values, are_logits, "the network")
+    elif are_logits:
+        values = sigmoid(values) if several else softmax(values)
+    return np.asarray(values[0], "float32")
+
+
 def of_outputs(
-    arrays: typing.Mapping[str, np.ndarray], index: int | None = None
+    arrays: typing.Mapping[str, np.ndarray],
+    index: int | None = None,
+    several: bool = False,
 ) -> Explanation:
     """Returns the `Explanation` in the outputs of a `heatmap_model` or of its file.
 
     Args:
         arrays: its outputs for one image, by name.
         index: the index of the class; None for the most probable class.
+        several: whether an image may have several of the labels.
 
     Raises:
         InvalidArgument: other outputs, or a class that does not exist.
@@ -188,13 +228,13 @@ def of_outputs(
         raise InvalidArgument(
             f"outputs must be predictions or logits, and heatmap; got {', '.join(arrays)}"
         )
-    values = np.asarray(arrays[kind], "float32")[0]
-    if kind == "logits":
-        values = np.exp(values - values.max())
-        values /= values.sum()
-    index = chosen(values, index)
-    heatmap = np.asarray(arrays[HEATMAP], "float32")[0, ..., index]
-    return Explanation(heatmap, index, float(values[index]), "cam")
+    values = np.asarray(arrays[kind], "float32")
+    heatmaps = np.asarray(arrays[HEATMAP], "float32")[0]
+    if values.shape[-1] == 1:
+        heatmaps = evidence(heatmaps)
+    probabilities = _probabilities(values, kind == "logits", several)
+    index = chosen(probabilities, index)
+    return Explanation(heatmaps[..., index], index, float(probabilities[index]), "cam")
 
 
 def chosen(values: np.ndarray, index: int | None) -> int:
@@ -221,23 +261,22 @@ def check_graph(model: typing.Any) -> None:
         )
 
 
-def last_map(model: keras.Model) -> typing.Any:
-    """Returns the last feature map of more than one place in the model's own graph.
-
-    Raises:
-        InvalidArgument: a model without one.
-    """
-    for layer in reversed(model.layers):
-        tensor = getattr(layer, "output", None)
-        if not isinstance(tensor, keras.KerasTensor) or len(tensor.shape) != 4:
-            continue
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        last = getattr(layer, "data_format", "channels_last") == "channels_last"
-        sides = tensor.shape[1:3] if last else tensor.shape[2:]
-        if any(side is None or side > 1 for side in sides):
-            return tensor
-    raise InvalidArgument(f"{model.name} has no feature map larger than 1 x 1")
+def check_classifier(model: typing.Any) -> None:
+    """Raises `InvalidArgument` unless a model classifies the images of its one input."""
+    check_graph(model)
+    inputs = [tensor.name for tensor in model.inputs]
+    for what, names in (("input", inputs), ("output", list(outputs.outputs(model)))):
+        if len(names) != 1:
+            raise InvalidArgument(
+                f"a heat map requires a classifier with one {what}; {model.name} has "
+                f"{len(names)}: {', '.join(names)}"
+            )
+    if len(model.outputs[0].shape) != 2:
+        raise InvalidArgument(
+            "a heat map requires a classifier, which outputs (batch, classes); "
+            f"{model.name} outputs {model.outputs[0].shape}"
+        )
+    binary.check(model, "a heat map")
 
 
 def _batch_of(image: np.ndarray, model: keras.Model) -> np.ndarray:
@@ -255,8 +294,8 @@ def _evidence(tensor: typing.Any) -> typing.Any:
             return None
         return keras.Model(operation.inputs, inner)(inputs)
     if isinstance(operation, keras.layers.Dense):
-        pool = _mean_before(inputs)
-        return None if pool is None else _at_each_place(operation, pool)
+        found = _mean_before(inputs)
+        return None if found is None else _at_each_place(operation, *found)
     if isinstance(operation, keras.layers.GlobalAveragePooling2D):
         head, _ = outputs.maker(inputs)
         if (
@@ -270,18 +309,31 @@ def _evidence(tensor: typing.Any) -> typing.Any:
     return _evidence(inputs) if changes_nothing and single else None
 
 
-def _mean_before(tensor: typing.Any) -> typing.Any:
-    """The global mean that produces a vector, before layers that change no value."""
+def _mean_before(tensor: typing.Any) -> tuple[typing.Any, typing.Any] | None:
+    """The global mean that produces a vector, and the map in front of it; None if none.
+
+    Layers between them that change no value do not count. The mean may be the end of a
+    nested model; the map is in the graph of `tensor`.
+    """
     operation, inputs = outputs.maker(tensor)
-    while outputs.moves(operation) and not isinstance(inputs, (list, tuple)):
-        operation, inputs = outputs.maker(inputs)
+    if anatomy.has_graph(operation):
+        found = _mean_before(operation.outputs[tensor._keras_history.tensor_index])
+        if found is None:
+            return None
+        pool, before = found
+        return pool, keras.Model(operation.inputs, before)(inputs)
+    if isinstance(inputs, (list, tuple)):
+        return None
+    if outputs.moves(operation):
+        return _mean_before(inputs)
     is_mean = isinstance(operation, keras.layers.GlobalAveragePooling2D)
-    return operation if is_mean else None
+    return (operation, inputs) if is_mean else None
 
 
-def _at_each_place(dense: keras.layers.Dense, pool: typing.Any) -> typing.Any:
+def _at_each_place(
+    dense: keras.layers.Dense, pool: typing.Any, before: typing.Any
+) -> typing.Any:
     """A dense layer after a global mean as an equivalent 1x1 convolution before it."""
-    before = pool.input
     layer = keras.layers.Conv2D(
         dense.units,
         1,
@@ -290,10 +342,10 @@ def _at_each_place(dense: keras.layers.Dense, pool: typing.Any) -> typing.Any:
         dtype="float32",
         name=f"{dense.name}_{HEATMAP}",
     )
-    evidence = layer(before)
+    result = layer(before)
     kernel, *bias = dense.get_weights()
     layer.set_weights([kernel[None, None], *bias])
-    return _last(evidence, pool)
+    return _last(result, pool)
 
 
 def _last(tensor: typing.Any, pool: typing.Any) -> typing.Any:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import inspect
 import itertools
 import typing
 from collections.abc import Callable
@@ -42,6 +43,16 @@ class Step:
         originals = self.arguments.keras_tensors
         places = {id(old): new for old, new in zip(originals, tensors, strict=True)}
         return self.arguments.fill_in(places)
+
+
+def called(step: Step, tensors: Sequence[typing.Any]) -> list[typing.Any]:
+    """Computes a step in inference mode from `tensors`, those of its inputs."""
+    arguments, options = step.called_with(tensors)
+    layer = step.layer
+    is_layer = isinstance(layer, keras.layers.Layer)
+    if is_layer and "training" in inspect.signature(layer.call).parameters:
+        options = {**options, "training": False}
+    return list(keras.tree.flatten(layer(*arguments, **options)))
 
 
 def split(step: Step, layers: Sequence[typing.Any]) -> list[Step]:

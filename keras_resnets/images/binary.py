@@ -45,6 +45,11 @@ def columns(outputs: np.ndarray, are_logits: bool, name: str) -> np.ndarray:
     return np.concatenate([1 - second, second], axis=1)
 
 
+def evidence(second: np.ndarray) -> np.ndarray:
+    """Returns the evidence for both classes from that for the second, on the last axis."""
+    return np.concatenate([-second, second], axis=-1)
+
+
 def cut(are_logits: bool) -> float:
     """Returns the largest output of the first class."""
     return 0.0 if are_logits else THRESHOLD

@@ -1,5 +1,9 @@
 """Draws heat maps onto their photos."""
 
+import contextlib
+import functools
+import importlib.util
+import pathlib
 import typing
 from collections.abc import Sequence
 
@@ -30,6 +34,22 @@ _SIDE = 448
 # Panels beside one another: what a screen shows at full size.
 _COLUMNS = 4
 _MARGIN, _LINE = 12, 22
+# Of a title that is cut, the characters at its end that stay.
+_END = 20
+_POINTS = 15
+# Fonts for titles, by the name of their files; None is Pillow's own.
+_FONTS = (
+    None,
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+)
+_OF_MATPLOTLIB = "mpl-data/fonts/ttf"
+# Unicode has no such character, so that a font draws its mark for a missing one.
+_NO_CHARACTER = "\uffff"
 
 
 def seen_box(
@@ -167,7 +187,6 @@ def side_by_side(
     """
     from PIL import Image
     from PIL import ImageDraw
-    from PIL import ImageFont
 
     scale = _SIDE / max(images[0].size)
     width, height = (max(1, round(side * scale)) for side in images[0].size)
@@ -178,21 +197,65 @@ def side_by_side(
     across, down = width + _MARGIN, head + height
     size = across * columns + _MARGIN, down * rows + _MARGIN
     whole = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(15)
+    pen = ImageDraw.Draw(whole)
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
         left = _MARGIN + place % columns * across
         top = place // columns * down
         for number, line in enumerate(title.split("\n")):
+            font = _font_of(line) or _font(None)
             text = _fitted(pen, font, line, width)
             pen.text((left, top + 6 + number * _LINE), text, "black", font)
         whole.paste(image.resize((width, height), resampling), (left, top + head))
     return whole
 
 
+def can_write(text: str) -> bool:
+    """Whether some font for the titles has every character of a text."""
+    return _font_of(text) is not None
+
+
+def _font_of(text: str) -> typing.Any:
+    """Returns the first font with every character of a text; None if there is none."""
+    for name in _FONTS:
+        font = _font(name)
+        if font is not None and _has(font, text):
+            return font
+    return None
+
+
+@functools.cache
+def _font(name: str | None) -> typing.Any:
+    """Returns a font of the system or of matplotlib; None: Pillow's, which has ASCII."""
+    from PIL import ImageFont
+
+    if name is None:
+        return ImageFont.load_default(_POINTS)
+    library = importlib.util.find_spec("matplotlib")
+    places = [] if library is None else library.submodule_search_locations or []
+    files = [pathlib.Path(place, _OF_MATPLOTLIB, name) for place in places]
+    # A name alone is sought in the folders of the system.
+    for file in (*files, pathlib.Path(name)):
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(str(file), _POINTS)
+    return None
+
+
+def _has(font: typing.Any, text: str) -> bool:
+    missing = bytes(font.getmask(_NO_CHARACTER))
+    return all(
+        character.isspace() or bytes(font.getmask(character)) != missing
+        for character in text
+    )
+
+
 def _fitted(pen: typing.Any, font: typing.Any, text: str, width: int) -> str:
-    """Cuts a line of text to the width of a panel."""
+    """Cuts a line of text to the width of a panel, before its last characters.
+
+    The end of a title is the probability, and that of a file's name its format.
+    """
     if pen.textlength(text, font) <= width:
         return text
-    while text and pen.textlength(f"{text}...", font) > width:
-        text = text[:-1]
-    return f"{text}..."
+    start, end = text[:-_END], text[-_END:]
+    while start and pen.textlength(f"{start}...{end}", font) > width:
+        start = start[:-1]
+    return f"{start}...{end}"

@@ -7,6 +7,9 @@ import sys
 import typing
 from collections.abc import Sequence
 
+from keras_resnets.cli.arguments import keras_file
+from keras_resnets.cli.arguments import mode_and_labels
+from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import network_or_file
 from keras_resnets.cli.arguments import options
@@ -15,6 +18,7 @@ from keras_resnets.cli.arguments import photos
 from keras_resnets.cli.arguments.network import say
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
 from keras_resnets.errors import shown as shown_value
 from keras_resnets.io import files
 from keras_resnets.system.quiet import native_logs_hidden
@@ -118,11 +122,11 @@ def _explain(asked: Options) -> None:
         from keras_resnets.images import labels
 
         place = files.check_destination(asked.place(), ".png", asked.overwrite)
-        model = network_or_file.open_subject(asked)
-        names = labels.class_names(model.output_shape[-1], model.labels)
+        model = _opened(asked)
+        names = labels.class_names(_classes(model), model.labels)
         index = None if asked.target is None else _class_of(asked.target, names)
         picture, seen = _picture(asked, model)
-        if hasattr(model, "outputs_by_name"):
+        if _is_file(model):
             first = _of_file(model, asked, index)
         else:
             first = heatmaps.explain_input(
@@ -138,6 +142,40 @@ def _explain(asked: Options) -> None:
             drawn.save(temporary, format="png")
         say(f"drew {place}")
         output.keep(output=str(place))
+
+
+def _opened(asked: Options) -> "keras.Model | FileClassifier":
+    """Opens MODEL: of the exported files, a `.keras` file contains a network."""
+    if not model_argument.is_own(asked.model):
+        return network_or_file.open_subject(asked)
+    import keras
+
+    from keras_resnets.graph import heatmaps
+    from keras_resnets.graph import outputs
+    from keras_resnets.graph import provenance
+
+    # The names of the classes are those of the output that is left.
+    model, _, _ = keras_file.build(dataclasses.replace(asked, labels=None), {})
+    tensors = outputs.outputs(model)
+    if tensors.pop(heatmaps.HEATMAP, None) is not None:
+        # Written with --heatmap: that output is computed again.
+        plain = keras.Model(model.inputs, list(tensors.values()), name=model.name)
+        provenance.inherit(plain, model)
+        model = plain
+    mode_and_labels.set_labels(model, asked.labels)
+    heatmaps.check_classifier(model)
+    return model
+
+
+def _is_file(model: "keras.Model | FileClassifier") -> bool:
+    return hasattr(model, "outputs_by_name")
+
+
+def _classes(model: "keras.Model | FileClassifier") -> int:
+    """Returns the number of classes, two of a network with one output."""
+    from keras_resnets.graph import binary
+
+    return model.output_shape[-1] if _is_file(model) else binary.classes(model)
 
 
 def _bands(text: str) -> tuple[int, ...]:
@@ -234,13 +272,14 @@ def _of_file(
 ) -> "Explanation":
     """Returns the `Explanation` computed by an exported file."""
     from keras_resnets.graph import heatmaps
+    from keras_resnets.images.labels import MULTI_LABEL
 
     if not opened.has_heatmap:
         raise InvalidArgument(
             f"{opened.name} has no heat map output: export or quantize it with --heatmap"
         )
     outputs = opened.outputs_by_name(_input(asked, opened)[None])
-    return heatmaps.of_outputs(outputs, index)
+    return heatmaps.of_outputs(outputs, index, opened.task == MULTI_LABEL)
 
 
 def _say(
@@ -258,7 +297,7 @@ def _say(
         alike = f", correlation with {shown[0][0].name}'s {same:.4f}" if facts else ""
         label = names[explanation.index][1]
         say(
-            f"{model.name:<{width}}  {label} {explanation.probability:.2%}, "
+            f"{model.name:<{width}}  {printable(label)} {explanation.probability:.2%}, "
             f"{explanation.method} of {rows} x {columns}{alike}"
         )
         facts.append(
@@ -270,6 +309,11 @@ def _say(
                 "correlation": same,
             }
         )
+        if explanation.heatmap.max() <= 0:
+            output.note(
+                f"note: nothing in the image is evidence for {printable(label)} to "
+                f"{model.name}: nothing is drawn on it"
+            )
     output.keep(shown=facts)
 
 
@@ -289,6 +333,8 @@ def _drawn(
         same = explanation.method == shown[0][1].method
         top = largest if same and largest > 0 else None
         panels.append(overlay.draw(photo, explanation.heatmap, seen, largest=top))
-        label, share = names[explanation.index][1], explanation.probability
+        label, share = printable(names[explanation.index][1]), explanation.probability
+        if not overlay.can_write(label):
+            label = f"class {explanation.index}"
         titles.append(f"{model.name}\n{label} {share:.1%} ({explanation.method})")
     return overlay.side_by_side(panels, titles)

@@ -95,8 +95,7 @@ class FileClassifier:
         values = outputs[self._output]
         both = {_PROBABILITIES: binary.columns(values, self._is_logit, self.name)}
         if self.has_heatmap:
-            evidence = outputs[HEATMAP]
-            both[HEATMAP] = np.concatenate([-evidence, evidence], axis=-1)
+            both[HEATMAP] = binary.evidence(outputs[HEATMAP])
         return both
 
     def _outputs(self, images: np.ndarray) -> dict[str, np.ndarray]:

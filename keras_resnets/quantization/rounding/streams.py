@@ -5,7 +5,6 @@ for all images in half precision, so that each stream computes every layer once.
 """
 
 import dataclasses
-import inspect
 import math
 import typing
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_resnets.graph import nodes
 from keras_resnets.graph.nodes import Step
 from keras_resnets.graph.nodes import read_steps
 from keras_resnets.quantization.qat.layers import KERNELS
@@ -182,17 +182,13 @@ class Streams:
 def called(
     step: Step, tensors: list[typing.Any], in_float: bool = False
 ) -> list[typing.Any]:
-    """Computes a step in inference mode."""
-    arguments, options = step.called_with(tensors)
+    """Computes a step in inference mode, `in_float` without its rounding."""
     layer = step.layer
-    is_layer = isinstance(layer, keras.layers.Layer)
-    if is_layer and "training" in inspect.signature(layer.call).parameters:
-        options = {**options, "training": False}
     if not (in_float and isinstance(layer, QUANTIZED)):
-        return keras.tree.flatten(layer(*arguments, **options))
+        return nodes.called(step, tensors)
     before, layer.enabled = layer.enabled, False
     try:
-        return keras.tree.flatten(layer(*arguments, **options))
+        return nodes.called(step, tensors)
     finally:
         layer.enabled = before
 
