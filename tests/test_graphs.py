@@ -60,6 +60,7 @@ def test_without_rounding_it_is_the_float_model(name):
     "gated",
     "swish",
     "curves",
+    "hyperbolic",
     "two_outputs",
     "named_outputs",
 )
@@ -133,6 +134,7 @@ def test_operations_without_an_integer_form_are_named(make, words):
         "gated",
         "swish",
         "curves",
+        "hyperbolic",
         "inverted_residual",
         "separable",
         pytest.param("shared_convolution_own_norms", marks=pytest.mark.slow),

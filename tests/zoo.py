@@ -250,6 +250,18 @@ def curves():
     return keras.Model(image, layers.Dense(5, activation="softmax")(x))
 
 
+def hyperbolic():
+    """tanh as a layer, inside of layers, as an operation, and in front of merges."""
+    image = keras.Input(SHAPE)
+    x = _stem(image)
+    gate = layers.Conv2D(8, 1, activation="tanh")(x)
+    x = layers.add([x, layers.multiply([_conv(8)(x), gate])])
+    x = layers.concatenate([layers.Activation("tanh")(layers.Conv2D(16, 1)(x)), x])
+    x = keras.ops.tanh(layers.GlobalAveragePooling2D()(x))
+    x = layers.Dense(16, activation="tanh")(x)
+    return keras.Model(image, layers.Dense(5, activation="softmax")(x))
+
+
 def hard_sigmoids():
     """As layers, one of them applied twice, inside of layers and as an operation."""
     image = keras.Input(SHAPE)
@@ -321,6 +333,7 @@ ZOO = {
         swish_block,
         swish,
         curves,
+        hyperbolic,
         hard_sigmoids,
         two_outputs,
         named_outputs,

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_resnets.deploy.job import ExportedFile
 from keras_resnets.deploy.job import Job
+from keras_resnets.export.onnx import overflow
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.images.preprocessing import GREY
 from keras_resnets.images.preprocessing import Preprocessing
@@ -71,6 +72,10 @@ y = session.run(None, {{session.get_inputs()[0].name: x}})[0]
 y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 """,
 }
+_EXACT = """options = onnxruntime.SessionOptions()
+# Without this, int8 kernels overflow on x86 processors without VNNI.
+options.add_session_config_entry("{}", "{}")
+""".format(*overflow.EXACT)
 
 
 def python(
@@ -98,6 +103,8 @@ def python(
     if preprocessing.channels not in (1, 3):
         head = head[: head.index("from PIL")] + _ARRAY
     run = run or _RUN[exported.spec.format].format(file=exported.path.name)
+    if exported.spec.format == "onnx" and exported.report.quantize == "int8":
+        run = _EXACT + run.replace('.onnx")', '.onnx", options)')
     return (
         head + preparing(preprocessing, exported) + run + answers(job, "y[0]") + "```\n"
     )

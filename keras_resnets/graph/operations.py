@@ -104,6 +104,7 @@ _LAYERS = {
         {"negative_slope": op.negative_slope},
     ),
     "Sigmoid": _function("sigmoid"),
+    "Tanh": _function("tanh"),
     "Silu": _function("silu"),
     "HardSigmoid": _function("hard_sigmoid"),
     "HardSilu": _function("hard_silu"),
@@ -184,6 +185,7 @@ def refused(step: typing.Any) -> UnknownLayer:
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
-        "height and width, relu, sigmoid, hard_sigmoid, silu, hard_silu or reshapes that "
-        "keep the batch, or quantize after training to 8 bits with the engine 'converter'"
+        "height and width, relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or "
+        "reshapes that keep the batch, or quantize after training to 8 bits with the "
+        "engine 'converter'"
     )

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import re
 import typing
-import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -79,8 +78,7 @@ def set_command(
         )
         with (
             printing,
-            # Warning filters that a command sets are removed when it ends.
-            warnings.catch_warnings(),
+            output.warnings_as_notes(),
             page.collected(namespace, command, tuple(described)) as collected,
         ):
             if prepare is not None:

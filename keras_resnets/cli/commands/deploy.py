@@ -181,7 +181,6 @@ def _names(text: str) -> tuple[str, ...]:
 def _deploy(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import deploy
-        from keras_resnets.cli.commands import training_output
         from keras_resnets.export.session import check_backend
 
         check_backend()
@@ -219,8 +218,7 @@ def _deploy(asked: Options) -> None:
                 watch=watcher.add,
             )
 
-        with training_output.quantization_notes_printed():
-            deployments, failure = _outcome(write)
+        deployments, failure = _outcome(write)
         output.keep(targets=deployments)
         for deployment in deployments:
             say(_line(deployment))

@@ -189,21 +189,20 @@ def _natively(
     opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)
-    with training_output.quantization_notes_printed():
-        aware, run = training.train_aware(
-            model,
-            opened,
-            folder,
-            plan,
-            recipe,
-            calibration=asked.count,
-            seed=asked.seed,
-            batch_size=asked.batch_size,
-            resume=asked.resume,
-            verbose=training_output.verbosity(),
-            command=shlex.join(["keras-resnets", *sys.argv[1:]]),
-            tell=lambda line: network.say_notes([line]),
-        )
+    aware, run = training.train_aware(
+        model,
+        opened,
+        folder,
+        plan,
+        recipe,
+        calibration=asked.count,
+        seed=asked.seed,
+        batch_size=asked.batch_size,
+        resume=asked.resume,
+        verbose=training_output.verbosity(),
+        command=shlex.join(["keras-resnets", *sys.argv[1:]]),
+        tell=lambda line: network.say_notes([line]),
+    )
     training_output.conclude(run, recipe, opened, has_teacher=True)
     return quantization.to_tflite(
         aware,

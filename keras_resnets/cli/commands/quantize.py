@@ -1,7 +1,6 @@
 """`keras-resnets quantize`: post-training quantization into a TFLite file."""
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import typing
@@ -21,8 +20,6 @@ from keras_resnets.quantization import plan as plans
 from keras_resnets.system.quiet import native_logs_hidden
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import keras
 
     from keras_resnets.export.prepare import ExportOptions
@@ -341,15 +338,11 @@ def _quantize(asked: Options) -> None:
         network.say_figures(model, report, data, asked.threads, asked.logits)
 
 
-@contextlib.contextmanager
-def progress_of(chosen: "CalibrationSet | None") -> "Iterator[ProgressBar]":
-    """Yields the progress bar of a quantization, and prints its warnings as notes."""
-    from keras_resnets.cli.commands import training_output
+def progress_of(chosen: "CalibrationSet | None") -> "ProgressBar":
+    """Returns the progress bar of a quantization."""
     from keras_resnets.system.progress import ProgressBar
 
-    bar = ProgressBar(len(chosen.images) if chosen else 0, "images")
-    with bar, training_output.quantization_notes_printed():
-        yield bar
+    return ProgressBar(len(chosen.images) if chosen else 0, "images")
 
 
 def labelled(source: str | None, model: "keras.Model") -> "Labelled | None":

@@ -241,7 +241,6 @@ def _search(asked: Options) -> None:
 def _search_front(asked: Options, path: str | pathlib.Path) -> None:
     """Writes the front, and copies the file chosen by the budget to `path`."""
     from keras_resnets import quantization
-    from keras_resnets.cli.commands import training_output
     from keras_resnets.cli.printing import tables
     from keras_resnets.io import files
     from keras_resnets.io import plots
@@ -263,7 +262,7 @@ def _search_front(asked: Options, path: str | pathlib.Path) -> None:
         max_seconds=seconds,
         max_ratio=ratio,
     )
-    with _Stages() as stages, training_output.quantization_notes_printed():
+    with _Stages() as stages:
         front = quantization.find_front(
             model,
             chosen,

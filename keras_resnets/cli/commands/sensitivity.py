@@ -67,14 +67,12 @@ def add_to(commands: parsing.Commands) -> None:
 def _sensitivity(asked: Options) -> None:
     with native_logs_hidden():
         from keras_resnets import quantization
-        from keras_resnets.cli.commands import training_output
         from keras_resnets.cli.printing import tables
         from keras_resnets.system.progress import ProgressBar
 
         model, _, _ = network.build(asked)
         chosen = calibration.choose(asked, model)
-        notes = training_output.quantization_notes_printed()
-        with ProgressBar(0, "layers") as bar, notes:
+        with ProgressBar(0, "layers") as bar:
             costs = quantization.sensitivity(
                 model,
                 chosen.images[: asked.images],

@@ -318,7 +318,6 @@ def _train(asked: Options) -> None:
         stack.enter_context(devices.use(asked.devices, asked.deterministic))
         model = _build(asked, recipe, opened, precision)
         _announce(asked, model, opened, recipe, precision)
-        stack.enter_context(training_output.notes_printed())
         run = _run(asked, model, opened, recipe)
         page_parts.images(model)
     training_output.conclude(run, recipe, opened, has_teacher=bool(asked.teacher))

@@ -1,16 +1,12 @@
 """Output of the commands that train: `train` and `qat`."""
 
-import contextlib
 import os
 import sys
 import typing
-import warnings
-from collections.abc import Iterator
 
 from keras_resnets.cli.pages import page_training
 from keras_resnets.cli.printing import output
 from keras_resnets.cli.printing.output import say
-from keras_resnets.errors import TrainingNote
 from keras_resnets.system import streams
 
 if typing.TYPE_CHECKING:
@@ -20,39 +16,6 @@ if typing.TYPE_CHECKING:
 
 # Character of Keras' progress bar.
 _BAR = "\u2501"
-
-
-@contextlib.contextmanager
-def notes_printed(*kinds: type[Warning]) -> Iterator[None]:
-    """Prints notes of a training, and warnings of `kinds`, as they occur."""
-    kinds = (TrainingNote, *kinds)
-    with warnings.catch_warnings():
-        for kind in kinds:
-            warnings.simplefilter("always", kind)
-        show = warnings.showwarning
-
-        def tell(
-            message: Warning | str,
-            category: type[Warning],
-            *rest: typing.Any,
-            **more: typing.Any,
-        ) -> None:
-            if issubclass(category, kinds):
-                output.note(f"note: {message}")
-            else:
-                show(message, category, *rest, **more)
-
-        warnings.showwarning = tell
-        yield
-
-
-def quantization_notes_printed() -> contextlib.AbstractContextManager[None]:
-    """Prints the warnings of a quantization as notes; see `notes_printed`."""
-    from keras_resnets.quantization import ptq
-    from keras_resnets.quantization.ranges import DeadTensors
-    from keras_resnets.quantization.rounding.kernels import FewWindows
-
-    return notes_printed(FewWindows, DeadTensors, ptq.OtherEngine)
 
 
 def verbosity() -> int:

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Iterator
 
 from keras_resnets.errors import printable
@@ -21,6 +22,7 @@ from keras_resnets.system import quiet
 _LONGEST = 100_000
 # The notes that warn of something begin so; others describe the work.
 _NOTE = "note: "
+_PACKAGE = __name__.partition(".")[0]
 
 
 @dataclasses.dataclass
@@ -102,6 +104,33 @@ def note(text: str) -> None:
     _now.notes.append(text)
     if not _now.quiet:
         say(text)
+
+
+@contextlib.contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Prints the warnings of this package as notes, each text once.
+
+    Other warnings are shown as before. Filters that are set inside the block are removed
+    at its end.
+    """
+    with warnings.catch_warnings():
+        show, shown = warnings.showwarning, set()
+
+        def tell(
+            message: Warning | str,
+            category: type[Warning],
+            *rest: typing.Any,
+            **more: typing.Any,
+        ) -> None:
+            own = category.__module__.partition(".")[0] == _PACKAGE
+            if not (own and issubclass(category, UserWarning)):
+                show(message, category, *rest, **more)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                note(f"{_NOTE}{message}")
+
+        warnings.showwarning = tell
+        yield
 
 
 def notes() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.onnx import overflow
 from keras_resnets.export.runner import check_inputs
 from keras_resnets.export.runner import in_batches
 from keras_resnets.export.runner import is_pixel
@@ -69,6 +70,8 @@ def load_runtime() -> None:
 class OnnxRunner:
     """An ONNX model in ONNX Runtime on the CPU, float in and float out.
 
+    int8 files are computed exactly on every processor; see `overflow`.
+
     Args:
         file: its path, or its bytes.
         threads: threads of the runtime, >= 1.
@@ -86,6 +89,8 @@ class OnnxRunner:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        options.add_session_config_entry(*overflow.EXACT)
+        overflow.warn(file)
         taps: dict[str, str] = {}
         self._turns: dict[str, list[int]] = {}
         with scratch_folder() as folder:

@@ -26,7 +26,14 @@ TURNS = {
     "FULLY_CONNECTED": (1, 0),
 }
 # The network's input and output, with scales of their own, and what has no int16 form.
-_OUTSIDE = ("SOFTMAX", "LOGISTIC", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE")
+_OUTSIDE = (
+    "SOFTMAX",
+    "LOGISTIC",
+    "TANH",
+    "HARD_SWISH",
+    "QUANTIZE",
+    "DEQUANTIZE",
+)
 # Of QUANTIZE (2 knows integers as input) and DEQUANTIZE; all other operators have the
 # versions in int16 that they have in int8, as in the converter's own int16 files.
 _VERSION = 2

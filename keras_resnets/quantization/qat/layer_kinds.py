@@ -40,7 +40,7 @@ WITH_KERNEL = (
 # In a file they are fused into the preceding operator.
 FUSED = ("relu", "relu6")
 # Their output has the same range in every file, whatever the images.
-BOUNDED = ("softmax", "sigmoid")
+BOUNDED = ("softmax", "sigmoid", "tanh")
 # Functions with a range of their own in front and behind.
 CURVED = (
     keras.activations.leaky_relu,
@@ -92,6 +92,11 @@ def is_int8_only(layer: typing.Any) -> bool:
     return getattr(layer, "activation", None) is keras.activations.hard_silu
 
 
+def is_positive(layer: typing.Any) -> bool:
+    """Returns whether an activation of `BOUNDED` is never negative."""
+    return activation(layer) != "tanh"
+
+
 def has_end(layer: typing.Any) -> bool:
     """Returns whether the activation of a kernel layer is a separate operator."""
     return activation(activations.inside(layer)) in BOUNDED
@@ -129,7 +134,7 @@ def unsupported(step: Step) -> InvalidArgument:
         kind = f"{kind} with {getattr(name, '__name__', type(name).__name__)}"
     return UnknownLayer(
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu, sigmoid, hard_sigmoid, silu, hard_silu or gelu, Conv2D, "
+        "leaky_relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or gelu, Conv2D, "
         "DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Add, Multiply, "
         "Concatenate, pooling and padding instead, or quantize after training to 8 "
         "bits with the engine 'converter'"

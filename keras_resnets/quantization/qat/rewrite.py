@@ -154,8 +154,8 @@ class _Rewriter:
         self._finish(step, output, [self._name(step)], self._stays_positive(step))
 
     def _bound(self, step: Step) -> None:
-        output = self._apply(self._copy(step), step)
-        self._made[step.output] = Made(output, True, None)
+        output, layer = self._apply(self._copy(step), step), self._layers[id(step)]
+        self._made[step.output] = Made(output, layer_kinds.is_positive(layer), None)
 
     def _curve(self, step: Step) -> None:
         source, names = self._read(step.inputs[0]), [self._name(step)]
@@ -247,7 +247,7 @@ class _Rewriter:
         if layer_kinds.has_end(step.layer):
             outside = copies.copied(inside, name=self._own(step))
             source = self._ranged(output, names[0], names, False, policy)
-            return Made(outside(source.tensor), True, None)
+            return Made(outside(source.tensor), layer_kinds.is_positive(inside), None)
         function = anatomy.function_of(step.layer)
         name = free_name(f"{names[0]}_{function}", self._taken)
         if layer_kinds.is_curve(inside):
@@ -398,14 +398,15 @@ class _Rewriter:
         grid = quantized.FakeQuantize(
             bits=self._bits,
             ranges="fixed",
-            positive=True,
+            positive=source.positive,
             replaces=[layer.name],
             name=free_name(f"{layer.name}_range", self._taken),
             dtype=layer.dtype_policy,
         )
-        # LOGISTIC and SOFTMAX have a scale of 1/256.
-        made, count = Made(grid(source.tensor), True, grid), 2**self._bits
-        grid.set_range(0.0, (count - 1) / count)
+        made = Made(grid(source.tensor), source.positive, grid)
+        # LOGISTIC and SOFTMAX have a scale of 1/256, TANH has 1/128.
+        low = 0.0 if source.positive else -1.0
+        grid.set_range(low, 1.0 - (1.0 - low) / 2**self._bits)
         return made
 
     def _only_reader(self, step: Step) -> Step | None:

@@ -1,0 +1,97 @@
+"""Processors on which the int8 kernels of ONNX Runtime overflow.
+
+On x86 without VNNI (AVX2, AVX-512 before Cascade Lake) the kernels add two products of
+uint8 and int8 in 16 bits: 255 * 127 * 2 is 64,770, the largest value is 32,767. The runtime
+has an exact mode, a configuration entry of the session, that changes nothing elsewhere.
+"""
+
+import functools
+import importlib.util
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+# kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime's header of configuration keys.
+EXACT = ("session.x64quantprecision", "1")
+# Two products of a uint8 and of weights up to this number fit in 16 bits.
+_LARGEST_SAFE = 64
+
+
+class Overflow(UserWarning):
+    """By default, ONNX Runtime computes an int8 file inexactly on this processor."""
+
+
+@functools.cache
+def overflows() -> bool:
+    """Returns whether an int8 kernel of ONNX Runtime overflows on this processor."""
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    weights = onnx.numpy_helper.from_array(np.full((4, 1), 127, "int8"), "b")
+    kinds = onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
+        "probe",
+        [helper.make_tensor_value_info("a", kinds.UINT8, (1, 4))],
+        [helper.make_tensor_value_info("y", kinds.INT32, (1, 1))],
+        [weights],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"a": np.full((1, 4), 255, "uint8")})
+    return bool(found.item() != 4 * 255 * 127)
+
+
+def warn(file: str | os.PathLike[str] | bytes) -> None:
+    """Warns of an int8 file that overflows on this processor without the exact mode.
+
+    Args:
+        file: path or bytes of an ONNX file.
+    """
+    if importlib.util.find_spec("onnx") is None or not overflows():
+        return
+    import onnx
+
+    if isinstance(file, bytes):
+        model = onnx.load_from_string(file)
+    else:
+        model = onnx.load(file)
+    if _may_overflow(model.graph):
+        warnings.warn(
+            "on this processor (x86 without VNNI) the int8 kernels of ONNX Runtime "
+            f"overflow; here the file runs with {'='.join(EXACT)}, which is exact and "
+            "slower: set it in your session too "
+            "(SessionOptions.add_session_config_entry), or export with --reduce-range "
+            "(reduce_range=True)",
+            Overflow,
+            stacklevel=3,
+        )
+
+
+def _may_overflow(graph: Any) -> bool:
+    """Whether a graph has uint8 activations and int8 weights of more than 7 bits."""
+    import onnx
+
+    kinds = onnx.TensorProto
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+
+    def read(node: Any, kind: str, position: int, dtype: int) -> list[Any]:
+        names = [node.input[position]] if node.op_type == kind else []
+        found = [constants[name] for name in names if name in constants]
+        return [tensor for tensor in found if tensor.data_type == dtype]
+
+    activations = (read(node, "QuantizeLinear", 2, kinds.UINT8) for node in graph.node)
+    if not any(activations):
+        return False
+    return any(
+        np.abs(onnx.numpy_helper.to_array(tensor).astype("int16")).max(initial=0)
+        > _LARGEST_SAFE
+        for node in graph.node
+        for tensor in read(node, "DequantizeLinear", 0, kinds.INT8)
+    )

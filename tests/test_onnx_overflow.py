@@ -1,0 +1,76 @@
+"""int8 files on processors where the kernels of ONNX Runtime overflow by default."""
+
+import re
+import warnings
+
+import onnx
+import pytest
+import zoo
+from commands import run
+from helpers import noise
+
+from keras_resnets.cli.printing import output
+from keras_resnets.errors import TrainingNote
+from keras_resnets.export import to_onnx
+from keras_resnets.export.onnx import overflow
+
+IMAGES = noise(12, *zoo.SHAPE)
+
+
+@pytest.fixture
+def is_old(monkeypatch):
+    """As on an x86 processor without VNNI."""
+    monkeypatch.setattr(overflow, "overflows", lambda: True)
+
+
+def quantized(folder, name="swish", **options):
+    path = folder / "net.onnx"
+    return to_onnx(
+        zoo.seeded(name), path, "static_wi8_ai8", calibration=IMAGES, **options
+    )
+
+
+@pytest.mark.parametrize("name", ["swish", "hard_sigmoids"])
+def test_files_are_exact_on_every_processor(name, tmp_path):
+    # By default they had 19 and 18 dB on a processor without VNNI.
+    assert quantized(tmp_path, name).logits.sqnr > 35
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [({}, True), ({"reduce_range": True}, False), ({"symmetric": True}, False)],
+    ids=["default", "reduce_range", "symmetric"],
+)
+def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = quantized(tmp_path, **options)
+        overflow.warn(report.path.read_bytes())
+    found = [x for x in caught if x.category is overflow.Overflow]
+    assert bool(found) == warns
+    for warning in found:
+        assert "=".join(overflow.EXACT) in str(warning.message)
+        assert "--reduce-range" in str(warning.message)
+
+
+def test_float_files_do_not_warn(is_old, tmp_path):
+    report = to_onnx(zoo.seeded("swish"), tmp_path / "net.onnx")
+    assert not overflow._may_overflow(onnx.load(report.path).graph)
+
+
+def test_the_command_prints_a_note(is_old, photos, tmp_path, capsys):
+    words = ["export", "onnx", "resnet8", "--recipe", "static_wi8_ai8"]
+    words += ["--calibration", photos, "--output", tmp_path / "net.onnx"]
+    code, out, _ = run(*words, capsys=capsys)
+    assert code == 0
+    assert len(re.findall("^note: .*session.x64quantprecision=1", out, re.M)) == 1
+
+
+def test_own_warnings_are_notes_and_others_are_warnings(capsys):
+    with pytest.warns(UserWarning, match="of a library") as caught:
+        with output.warnings_as_notes():
+            for _ in range(2):
+                warnings.warn("of this package", TrainingNote, stacklevel=1)
+            warnings.warn("of a library", UserWarning, stacklevel=1)
+    assert [str(x.message) for x in caught] == ["of a library"]
+    assert capsys.readouterr().out == "note: of this package\n"
