@@ -15,6 +15,7 @@ import pytest
 WRITTEN_BY_OTHERS = "foreign_files"
 MINUTES = "KERAS_RESNETS_TEST_MINUTES"
 TURN = "KERAS_RESNETS_TEST_TURN"
+FILES = "KERAS_RESNETS_TEST_WHOLE_FILES"
 # A prime: turn after turn it comes to every place of a list of another length.
 STEP = 97
 
@@ -60,13 +61,21 @@ def in_turn(items, turn):
     return [item for round_ in rounds for item in round_ if item is not None]
 
 
+def files_in_turn(items, turn):
+    """Returns `items` file by file, which share fixtures; each turn starts at another."""
+    files = collections.defaultdict(list)
+    for item in items:
+        files[item.nodeid.partition("::")[0]].append(item)
+    return [item for file in _from([*files.values()], turn * STEP) for item in file]
+
+
 def _from(values, number):
     first = number % max(len(values), 1)
     return values[first:] + values[:first]
 
 
 class Budget:
-    """Skips what is left after so many minutes; `in_turn` says what comes first."""
+    """Skips what is left after so many minutes; the turn says what comes first."""
 
     def __init__(self, minutes):
         self.end = time.monotonic() + 60 * float(minutes)
@@ -74,7 +83,8 @@ class Budget:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
         # Every worker must see the same order: by a number that all are given.
-        items[:] = in_turn(items, int(os.environ.get(TURN, 0)))
+        order = files_in_turn if os.environ.get(FILES) else in_turn
+        items[:] = order(items, int(os.environ.get(TURN, 0)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):

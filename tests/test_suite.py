@@ -108,6 +108,17 @@ def test_every_turn_tries_each_test_and_begins_elsewhere(monkeypatch):
         first.add(ordered[0].nodeid.partition("[")[0])
         parameters |= {item.nodeid for item in ordered[:4]}
     assert len(first) == 4 and len(parameters) == len(items)
+    monkeypatch.setenv(parts.FILES, "1")
+    files = [Item(f"{name}.py::test_x", str(n)) for name in "abc" for n in range(3)]
+    first = set()
+    for turn in range(3):
+        monkeypatch.setenv(parts.TURN, str(turn))
+        ordered = list(files)
+        parts.Budget(1).pytest_collection_modifyitems(ordered)
+        names = [item.nodeid[0] for item in ordered]
+        assert names == sorted(names, key=names.index) and len(set(names)) == 3
+        first.add(names[0])
+    assert len(first) == 3
     parts.Budget(1).pytest_runtest_setup(None)
     with pytest.raises(pytest.skip.Exception, match="minutes"):
         parts.Budget(-1).pytest_runtest_setup(None)
