@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow's default on x86 with VNNI only: the same kernels are tested everywhere.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # JAX compiles for longer than the tests run: LLVM need not try hard.
 os.environ.setdefault(
     "XLA_FLAGS",

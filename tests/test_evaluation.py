@@ -111,7 +111,10 @@ def test_data_that_are_none(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InvalidArgument, match="arrays x_test"):
             evaluation.open_data(tmp_path / name, RAW)
-    missing, there = "a folder .*, which does not exist", "a folder .*parquet'$"
+    missing, there = (
+        "a folder .*, which does not exist",
+        "a folder .*parquet': write its images to",
+    )
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     for name, said in (("missing.npz", missing), ("a.parquet", there)):
         with pytest.raises(InvalidArgument, match=f"must be an .npz file, {said}"):

@@ -69,7 +69,9 @@ def check(report, model, images, squash=softmax, step=1e-6):
         images, verbose=0
     )
     found = parity.compare(expected, logits)
-    assert report.logits.sqnr == pytest.approx(found.sqnr, abs=3)
+    # Above 120 dB both are what float32 rounds, which varies with the processor.
+    told, measured = (min(x.sqnr, 120) for x in (report.logits, found))
+    assert told == pytest.approx(measured, abs=3)
     known = json.loads(report.path.with_name(f"{report.path.name}.json").read_text())
     assert known["parity"]["logits"]["cosine"] == report.logits.cosine
 
