@@ -73,7 +73,7 @@ def test_layers_without_an_integer_form_take_the_other_engine(tmp_path):
     import keras
 
     image = keras.Input((16, 16, 3))
-    x = keras.layers.Conv2D(8, 3, activation="tanh")(image)
+    x = keras.layers.PReLU(shared_axes=(1, 2))(keras.layers.Conv2D(8, 3)(image))
     x = keras.layers.Dense(4, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, x, name="mine")
     images = noise(12, 16, 16, 3)
