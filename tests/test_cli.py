@@ -404,3 +404,13 @@ def test_progress_is_seen_while_logs_are_hidden():
     os.close(ours)
     assert "3 of 4 steps" in shown and "1 of 4 layers" in shown
     assert "chatter" not in shown
+
+
+def test_commands_turn_on_the_kernels_of_onednn(monkeypatch, capsys):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert run("list", capsys=capsys)[0] == 0
+    assert os.environ.pop("TF_ENABLE_ONEDNN_OPTS") == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert run("list", capsys=capsys)[0] == 0
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from helpers import noise
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.networks import layers
+from keras_resnets.networks import tensorflow_ops
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -56,6 +58,24 @@ def test_conv2d_is_one_native_operation_in_a_graph():
     assert not {"SpaceToBatchND", "StatefulPartitionedCall", "PartitionedCall"} & set(
         kinds
     )
+
+
+@pytest.mark.parametrize("chosen", [None, "0", "1"])
+def test_missing_kernels_of_grouped_convolutions_are_told_once(chosen, monkeypatch):
+    monkeypatch.setattr(tensorflow_ops, "_probe", lambda *asked: False)
+    monkeypatch.setattr(tensorflow_ops.platform, "machine", lambda: "x86_64")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    if chosen is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+    tensorflow_ops._warn_without_onednn.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for grouped in (False, True, True):
+            assert not tensorflow_ops.has_kernel(grouped, False, "float32")
+    tensorflow_ops._warn_without_onednn.cache_clear()
+    told = [x for x in caught if x.category is tensorflow_ops.SlowConvolutions]
+    assert len(told) == (chosen is None)
+    assert all("TF_ENABLE_ONEDNN_OPTS=1" in str(x.message) for x in told)
 
 
 @pytest.mark.costly

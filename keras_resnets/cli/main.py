@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import platform
 import sys
 import traceback
 import typing
@@ -101,6 +102,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") ->
         after SIGTERM, 141 if the reader of the output has exited (`| head`).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # TensorFlow's default only with VNNI; see `tensorflow_ops.SlowConvolutions`.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     streams.prepare()
     try:
         code = _answer(arguments, prog)

@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
+import os
+import platform
 import types
 import typing
+import warnings
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -40,9 +43,33 @@ def conv2d(
     )
 
 
+class SlowConvolutions(UserWarning):
+    """TensorFlow trains grouped convolutions slowly in this process."""
+
+
 def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
     """Whether this machine convolves natively, forward, fused and backward."""
-    return _forced or _probe(grouped, dilated, dtype)
+    if _forced:
+        return True
+    found = _probe(grouped, dilated, dtype)
+    if not found and grouped and dtype == "float32":
+        _warn_without_onednn()
+    return found
+
+
+@functools.cache
+def _warn_without_onednn() -> None:
+    """Warns, once, where oneDNN would be fast and nobody chose to go without."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return
+    if "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+        warnings.warn(
+            "training of grouped convolutions is slow: TensorFlow has no kernel for them "
+            "without oneDNN, which by default it uses only on processors with VNNI: set "
+            "TF_ENABLE_ONEDNN_OPTS=1 in the environment before TensorFlow is imported",
+            SlowConvolutions,
+            stacklevel=2,
+        )
 
 
 @functools.cache
