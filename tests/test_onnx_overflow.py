@@ -12,6 +12,7 @@ from helpers import noise
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import TrainingNote
 from keras_resnets.export import to_onnx
+from keras_resnets.export.compare import isolated
 from keras_resnets.export.onnx import overflow
 
 IMAGES = noise(12, *zoo.SHAPE)
@@ -45,7 +46,7 @@ def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         report = quantized(tmp_path, **options)
-        overflow.warn(report.path.read_bytes())
+    assert overflow.concerns(report.path.read_bytes()) == warns
     found = [x for x in caught if x.category is overflow.Overflow]
     assert bool(found) == warns
     for warning in found:
@@ -64,6 +65,23 @@ def test_the_command_prints_a_note(is_old, photos, tmp_path, capsys):
     code, out, _ = run(*words, capsys=capsys)
     assert code == 0
     assert len(re.findall("^note: .*session.x64quantprecision=1", out, re.M)) == 1
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_file_in_its_own_process_warns_here(answer, monkeypatch, tmp_path):
+    report = quantized(tmp_path)
+    # As the other process answers on such a processor, whatever this one is.
+    monkeypatch.setattr(
+        isolated._Apart,
+        "_answer",
+        lambda self, seconds: (
+            dict.fromkeys(isolated._FACTS, ()) | {"overflows": answer}
+        ),
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        isolated.open_apart(report.path)
+    assert [x.category for x in caught].count(overflow.Overflow) == answer
 
 
 def test_own_warnings_are_notes_and_others_are_warnings(capsys):

@@ -26,6 +26,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.export import formats
 from keras_resnets.export.compare import open_runner as runners
+from keras_resnets.export.onnx import overflow
 from keras_resnets.export.runner import Runner
 from keras_resnets.io import files
 from keras_resnets.system import child_process
@@ -90,6 +91,8 @@ class _Apart:
             tuple(facts[name]) for name in _FACTS[:3]
         )
         self.has_logits, self.takes_pixels = (facts[name] for name in _FACTS[3:])
+        if facts["overflows"]:
+            overflow.warn()
 
     def __call__(self, images: np.ndarray) -> Any:
         """Returns float32 outputs for `images`.
@@ -197,7 +200,9 @@ def main(path: str, threads: str, logits: str) -> None:
         formats.format_of(path).room.load_runtime()
         limit_memory(path)
         opened.append(runners.open_runner(path, int(threads), logits=bool(int(logits))))
-        return {name: getattr(opened[0], name) for name in _FACTS}
+        # The warning of the runner itself is lost with this process.
+        facts = {"overflows": getattr(opened[0], "overflows", False)}
+        return facts | {name: getattr(opened[0], name) for name in _FACTS}
 
     answer(load)
     while True:

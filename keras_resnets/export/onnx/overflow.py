@@ -48,30 +48,33 @@ def overflows() -> bool:
     return bool(found.item() != 4 * 255 * 127)
 
 
-def warn(file: str | os.PathLike[str] | bytes) -> None:
-    """Warns of an int8 file that overflows on this processor without the exact mode.
+def concerns(file: str | os.PathLike[str] | bytes) -> bool:
+    """Returns whether an int8 file may overflow on this processor by default.
 
     Args:
         file: path or bytes of an ONNX file.
     """
     if importlib.util.find_spec("onnx") is None or not overflows():
-        return
+        return False
     import onnx
 
     if isinstance(file, bytes):
         model = onnx.load_from_string(file)
     else:
         model = onnx.load(file)
-    if _may_overflow(model.graph):
-        warnings.warn(
-            "on this processor (x86 without VNNI) the int8 kernels of ONNX Runtime "
-            f"overflow; here the file runs with {'='.join(EXACT)}, which is exact and "
-            "slower: set it in your session too "
-            "(SessionOptions.add_session_config_entry), or export with --reduce-range "
-            "(reduce_range=True)",
-            Overflow,
-            stacklevel=3,
-        )
+    return _may_overflow(model.graph)
+
+
+def warn() -> None:
+    """Warns that a file which `concerns` this processor needs the exact mode."""
+    warnings.warn(
+        "on this processor (x86 without VNNI) the int8 kernels of ONNX Runtime overflow; "
+        f"here the file runs with {'='.join(EXACT)}, which is exact and slower: set it "
+        "in your session too (SessionOptions.add_session_config_entry), or export with "
+        "--reduce-range (reduce_range=True)",
+        Overflow,
+        stacklevel=3,
+    )
 
 
 def _may_overflow(graph: Any) -> bool:

@@ -90,7 +90,9 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry(*overflow.EXACT)
-        overflow.warn(file)
+        self.overflows = overflow.concerns(file)
+        if self.overflows:
+            overflow.warn()
         taps: dict[str, str] = {}
         self._turns: dict[str, list[int]] = {}
         with scratch_folder() as folder:
