@@ -34,14 +34,7 @@ def figures_of(subject, engine, recipe):
         path = subject.quantized("file", recipe, engine=engine)
     except (ExportError, ImportError) as error:
         return {"refused": str(error)}
-    compared = subject.figures(path)
-    return {
-        "float": compared.model_top1,
-        "top1": compared.file_top1,
-        "agreement": compared.agreement,
-        "rmse": compared.rmse,
-        "bytes": path.stat().st_size,
-    }
+    return subject.measured(path)
 
 
 def row(network, engine, recipe, found):

@@ -182,6 +182,17 @@ class Subject:
         to_tflite(model, path, images=self.images, overwrite=True)
         return path
 
+    def measured(self, path):
+        """The figures of a file beside the float network, and its size, as a dict."""
+        compared = self.figures(path)
+        return {
+            "float": compared.model_top1,
+            "top1": compared.file_top1,
+            "agreement": compared.agreement,
+            "rmse": compared.rmse,
+            "bytes": path.stat().st_size,
+        }
+
     def figures(self, path, model=None):
         """`accuracy.Figures` of a file beside a model, on all test images.
 

@@ -76,13 +76,8 @@ def of_network(name, rounding, data, steps=None):
             return {"refused": str(error)}
         seconds = time.perf_counter() - start
         cost = {"seconds": seconds, **used()}
-        compared = subject.figures(path)
         return {
-            "float": compared.model_top1,
-            "top1": compared.file_top1,
-            "agreement": compared.agreement,
-            "rmse": compared.rmse,
-            "bytes": path.stat().st_size,
+            **subject.measured(path),
             **({"steps": recipe.rounding_steps} if recipe.rounding_steps else {}),
             **cost,
         }

@@ -63,7 +63,7 @@ def test_conv2d_is_one_native_operation_in_a_graph():
 @pytest.mark.parametrize("chosen", [None, "0", "1"])
 def test_missing_kernels_of_grouped_convolutions_are_told_once(chosen, monkeypatch):
     monkeypatch.setattr(tensorflow_ops, "_probe", lambda *asked: False)
-    monkeypatch.setattr(tensorflow_ops.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
     if chosen is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)

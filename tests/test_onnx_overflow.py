@@ -3,7 +3,6 @@
 import re
 import warnings
 
-import onnx
 import pytest
 import zoo
 from commands import run
@@ -47,6 +46,7 @@ def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
         warnings.simplefilter("always")
         report = quantized(tmp_path, **options)
     assert overflow.concerns(report.path.read_bytes()) == warns
+    assert overflow.concerns(report.path) == warns
     found = [x for x in caught if x.category is overflow.Overflow]
     assert bool(found) == warns
     for warning in found:
@@ -56,7 +56,8 @@ def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
 
 def test_float_files_do_not_warn(is_old, tmp_path):
     report = to_onnx(zoo.seeded("swish"), tmp_path / "net.onnx")
-    assert not overflow._may_overflow(onnx.load(report.path).graph)
+    assert not overflow.concerns(report.path)
+    assert not overflow.concerns(report.path.read_bytes())
 
 
 def test_the_command_prints_a_note(is_old, photos, tmp_path, capsys):

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import platform
 import sys
 import traceback
 import typing
@@ -20,6 +19,7 @@ from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import files
 from keras_resnets.system import interrupts
+from keras_resnets.system import processor
 from keras_resnets.system import streams
 from keras_resnets.version import __version__
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "keras-resnets") ->
         after SIGTERM, 141 if the reader of the output has exited (`| head`).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if platform.machine().lower() in ("x86_64", "amd64"):
+    if processor.is_x86():
         # TensorFlow's default only with VNNI; see `tensorflow_ops.SlowConvolutions`.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     streams.prepare()

@@ -72,10 +72,13 @@ y = session.run(None, {{session.get_inputs()[0].name: x}})[0]
 y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 """,
 }
-_EXACT = """options = onnxruntime.SessionOptions()
-# Without this, int8 kernels overflow on x86 processors without VNNI.
+_RUN["int8 onnx"] = (
+    """options = onnxruntime.SessionOptions()
+# Without this, int8 overflows on x86 processors without VNNI.
 options.add_session_config_entry("{}", "{}")
 """.format(*overflow.EXACT)
+    + _RUN["onnx"].replace('"{file}"', '"{file}", options')
+)
 
 
 def python(
@@ -102,9 +105,10 @@ def python(
     )
     if preprocessing.channels not in (1, 3):
         head = head[: head.index("from PIL")] + _ARRAY
-    run = run or _RUN[exported.spec.format].format(file=exported.path.name)
-    if exported.spec.format == "onnx" and exported.report.quantize == "int8":
-        run = _EXACT + run.replace('.onnx")', '.onnx", options)')
+    form = exported.spec.format
+    if (form, exported.report.quantize) == ("onnx", "int8"):
+        form = "int8 onnx"
+    run = run or _RUN[form].format(file=exported.path.name)
     return (
         head + preparing(preprocessing, exported) + run + answers(job, "y[0]") + "```\n"
     )

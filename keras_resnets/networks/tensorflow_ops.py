@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import platform
 import types
 import typing
 import warnings
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 
 import tensorflow as tf
+
+from keras_resnets.system import processor
 
 _forced = False
 
@@ -60,9 +61,7 @@ def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
 @functools.cache
 def _warn_without_onednn() -> None:
     """Warns, once, where oneDNN would be fast and nobody chose to go without."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return
-    if "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
+    if processor.is_x86() and "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
         warnings.warn(
             "training of grouped convolutions is slow: TensorFlow has no kernel for them "
             "without oneDNN, which by default it uses only on processors with VNNI: set "

@@ -209,7 +209,7 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise InvalidArgument(
-                f"--output must be a folder to make; {self.path} is a file"
+                f"--output must be a folder, which is created; {self.path} is a file"
             )
         names = {entry.name for entry in self.path.iterdir()}
         if _LOCK in names:

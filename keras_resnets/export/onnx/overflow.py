@@ -7,6 +7,7 @@ has an exact mode, a configuration entry of the session, that changes nothing el
 
 import functools
 import importlib.util
+import mmap
 import os
 import warnings
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 EXACT = ("session.x64quantprecision", "1")
 # Two products of a uint8 and of weights up to this number fit in 16 bits.
 _LARGEST_SAFE = 64
+_QDQ = b"QuantizeLinear"
 
 
 class Overflow(UserWarning):
@@ -59,10 +61,13 @@ def concerns(file: str | os.PathLike[str] | bytes) -> bool:
     import onnx
 
     if isinstance(file, bytes):
-        model = onnx.load_from_string(file)
-    else:
-        model = onnx.load(file)
-    return _may_overflow(model.graph)
+        return _QDQ in file and _may_overflow(onnx.load_from_string(file).graph)
+    with open(file, "rb") as stream:
+        # Float files, which may be large, are not parsed.
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(_QDQ) < 0:
+                return False
+    return _may_overflow(onnx.load(file, load_external_data=False).graph)
 
 
 def warn() -> None:
@@ -71,7 +76,7 @@ def warn() -> None:
         "on this processor (x86 without VNNI) the int8 kernels of ONNX Runtime overflow; "
         f"here the file runs with {'='.join(EXACT)}, which is exact and slower: set it "
         "in your session too (SessionOptions.add_session_config_entry), or export with "
-        "--reduce-range (reduce_range=True)",
+        "--reduce-range (reduce_range=True), which OpenVINO needs here too",
         Overflow,
         stacklevel=3,
     )
@@ -93,7 +98,9 @@ def _may_overflow(graph: Any) -> bool:
     if not any(activations):
         return False
     return any(
-        np.abs(onnx.numpy_helper.to_array(tensor).astype("int16")).max(initial=0)
+        # Values in a file of their own are not read: they may be of more than 7 bits.
+        tensor.external_data
+        or np.abs(onnx.numpy_helper.to_array(tensor).astype("int16")).max(initial=0)
         > _LARGEST_SAFE
         for node in graph.node
         for tensor in read(node, "DequantizeLinear", 0, kinds.INT8)

@@ -90,9 +90,6 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         options.add_session_config_entry(*overflow.EXACT)
-        self.overflows = overflow.concerns(file)
-        if self.overflows:
-            overflow.warn()
         taps: dict[str, str] = {}
         self._turns: dict[str, list[int]] = {}
         with scratch_folder() as folder:
@@ -108,6 +105,10 @@ class OnnxRunner:
                 # The fallback would print errors of a damaged file, and try again.
                 enable_fallback=False,
             )
+            # The runtime has found it valid.
+            self.overflows = overflow.concerns(file)
+        if self.overflows:
+            overflow.warn()
         self._outputs = taps or {
             out.name: out.name for out in self._session.get_outputs()
         }

@@ -35,11 +35,11 @@ def note(train: "Split", other: "Split | None", called: str) -> str | None:
     if other.kind != "arrays" and len(chosen) > _MOST_FILES:
         spread = np.linspace(0, len(chosen) - 1, _MOST_FILES).astype("int64")
         chosen = chosen[spread]
+    compared = len(chosen)
     signs = other.images.signs(chosen)
     own = train.images.signs(train.indices)
     candidates = train.indices[np.isin(own, signs)][:_MOST_CANDIDATES]
     chosen = chosen[np.isin(signs, own)][:_MOST_CANDIDATES]
-    compared = min(other.count, _MOST_FILES) if other.kind != "arrays" else other.count
     index_of = {digest: index for index, digest in _digests(train, candidates)}
     pairs = [
         (index, index_of[digest])
