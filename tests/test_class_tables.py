@@ -102,6 +102,49 @@ def test_splits_and_known_classes(tmp_path):
         open_part(tmp_path, "test", (("0", "x"), ("1", "y")))
 
 
+@pytest.mark.parametrize(
+    "train, test",
+    [
+        (lines("id,label", "xyz"), "id\n3\n4\n"),
+        (lines("id,label", "xyz"), "id,label\n3,\n4,\n"),
+        (lines("id,width,label", ["1,x", "2,y", "2,z"]), "id,width\n3,7\n4,8\n"),
+        (lines("id,x,y,z", ["1,0,0", "0,1,0", "0,0,1"]), "id\n3.png\n4.png\n"),
+    ],
+    ids=["names", "empty", "others", "columns"],
+)
+def test_a_competitions_test_images_have_no_labels(train, test, tmp_path):
+    write(tmp_path, train, name="train.csv")
+    (tmp_path / "test.csv").write_text(test)
+    (tmp_path / "sample_submission.csv").write_text("id,label\n3,x\n4,x\n")
+    data = open_dataset(tmp_path, validation=0)
+    assert seen(data) == (["x", "y", "z"], [0, 1, 2]) and data.test is None
+    note = f"{tmp_path / 'test.csv'} is ignored: it has no labels"
+    assert note in data.notes
+    if "width" in test:
+        return
+    # With nothing else to evaluate, the missing labels are the answer.
+    with pytest.raises(InvalidArgument, match="test.csv must"):
+        open_part(tmp_path, "test")
+    (tmp_path / "val.csv").write_text(train)
+    split, notes = open_part(tmp_path, "test")
+    assert split.count == 3 and note in notes
+
+
+def test_a_label_column_of_another_name_is_one_in_the_test_table(tmp_path):
+    write(tmp_path, lines("id,breed", "xyz"), name="train.csv")
+    (tmp_path / "test.csv").write_text("id,label\n3,z\n")
+    assert open_dataset(tmp_path, validation=0).test.labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_text_of_excel_and_powershell(encoding, tmp_path):
+    write(tmp_path, "")
+    text = lines("id\ttitle\tlabel", ["a\té", "b\tü"]).replace(",", "\t")
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    (tmp_path / "labels.csv").write_text(mark + text, encoding, newline="\r\n")
+    assert seen(open_dataset(tmp_path, validation=0)) == (["é", "ü"], [0, 1])
+
+
 def test_numbers_are_indices_of_a_network_without_names(tmp_path):
     write(tmp_path, lines("id,label", [0, 10, 2]))
     split, _ = open_part(tmp_path, "test", class_names(11))

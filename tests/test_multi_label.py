@@ -137,7 +137,7 @@ def test_how_labels_are_told_apart_is_said(cells, names, labels, said, tmp_path)
         ),
         ("file,x,y\n,1,0\n", "has no file name"),
         ("file,x,y,split\na.png,1,0,often\n", "has 'often'"),
-        ("file,x,y\na.png,1,0\n".encode("utf-16"), "not text in UTF-8"),
+        ("file,x,é\na.png,1,0\n".encode("latin-1"), "not text in UTF-8"),
     ],
     ids=range(13),
 )

@@ -41,6 +41,23 @@ def test_names_tell_the_splits(names, tmp_path):
     assert [part.count for part in (data.train, data.validation, data.test)] == [22] * 3
 
 
+def test_test_records_without_labels_are_left_out(tmp_path):
+    """Those of a competition have an id in place of the class."""
+    folder = written(tmp_path, ("train.tfrec", "val.tfrec", "test.tfrec"))
+    test = folder / "test.tfrec"
+    test.write_bytes(test.read_bytes().replace(b"label", b"other"))
+    data = open_dataset(folder)
+    assert (data.train.count, data.validation.count, data.test) == (22, 22, None)
+    note = "the test split of records is ignored: it has no labels"
+    assert note in data.notes
+    split, notes = open_part(folder, "test")
+    assert split.count == 22 and note in notes
+    (folder / "val.tfrec").unlink()
+    assert open_dataset(folder).test is None
+    with pytest.raises(InvalidArgument, match="one integer in label; one of .*test"):
+        open_part(folder, "test")
+
+
 def test_names_without_a_split_are_any_part(tmp_path):
     folder = written(tmp_path, ("file_00-100.tfrec", "file_01-100.tfrec"))
     data = open_dataset(folder, validation=0.25)

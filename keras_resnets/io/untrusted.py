@@ -1,5 +1,6 @@
 """Untrusted files: opened without blocking, read within bounds."""
 
+import codecs
 import json
 import os
 import stat
@@ -39,7 +40,9 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) -> str:
-    """Reads a small text file in UTF-8, with or without a byte order mark.
+    """Reads a small text file in UTF-8, or in UTF-16 with a byte order mark.
+
+    UTF-16 is what Excel calls Unicode text, and what the older PowerShell writes.
 
     Args:
         path: the file.
@@ -47,14 +50,15 @@ def read_text(path: str | os.PathLike[str], what: str, most: int = MOST_TEXT) ->
         most: the most bytes that it may have.
 
     Raises:
-        InvalidArgument: a file that cannot be read, is larger, or is not UTF-8.
+        InvalidArgument: a file that cannot be read, is larger, or is not such text.
     """
     try:
         with open_regular(path) as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise OSError(f"it has more than {most / 2**20:.0f} MB")
-        return content.decode("utf-8-sig")
+        is_wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError:
         reason = "it is not text in UTF-8"
     except (OSError, ValueError) as error:

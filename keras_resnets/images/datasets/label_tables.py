@@ -5,9 +5,7 @@ column: of the class, or of labels with a separator between them (fastai's, and 
 Keras' `flow_from_dataframe`).
 """
 
-import csv
 import dataclasses
-import io
 import pathlib
 import unicodedata
 from collections.abc import Callable
@@ -17,22 +15,18 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import counted
-from keras_resnets.errors import first_line
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images import files as image_files
+from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.folders import part_called
-from keras_resnets.io.untrusted import read_text
 
 SUFFIXES = (".csv", ".tsv")
 FORM = (
     "a CSV file with a column of file names, and a column of 0 and 1 for each label or "
     "one column of labels"
 )
-# The largest file in bytes. The labels of Open Images' nine million images are smaller;
-# as Python objects they take ten times as much memory.
-_MOST = 512 << 20
 # The names of columns, ignoring case.
 _FILES = tuple(
     "filename file_name file fname image image_name image_id imageid img name path "
@@ -61,6 +55,7 @@ class Rows:
         labels: uint8 array (count, labels) of 0 and 1; with one class per image int64
             (count,), indices of `names`.
         parts: part of each image, such as `"train"`; None without such a column.
+        columns: names of the columns of labels.
         notes: lines about how the file was read.
     """
 
@@ -70,6 +65,7 @@ class Rows:
     lines: list[int]
     labels: np.ndarray
     parts: list[str] | None
+    columns: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -77,8 +73,7 @@ def read(path: pathlib.Path, names: Sequence[str] | None = ()) -> Rows:
     """Reads a CSV file of images and labels.
 
     Args:
-        path: a UTF-8 file whose first line names the columns, which commas, semicolons
-            or tabs separate.
+        path: see `csv_cells.read_cells`.
         names: names of the labels, in the order of the result; () for those of the
             file: columns in their order, the labels of a single column sorted. None
             for one class per image: `names` are then those of the file, sorted, or by
@@ -89,13 +84,10 @@ def read(path: pathlib.Path, names: Sequence[str] | None = ()) -> Rows:
             label is not in `names`; two lines give an image different labels; or an
             image does not have one class.
     """
-    head, lines = _cells(path)
+    head, lines = read_cells(path, FORM)
     where = printable(str(path))
     plain = [cell.strip().casefold() for cell in head]
-    files = next((plain.index(word) for word in _FILES if word in plain), 0)
-    split = next((plain.index(word) for word in _PARTS if word in plain), None)
-    held = next((plain.index(word) for word in _HELD_OUT if word in plain), None)
-    rest = [n for n in range(len(head)) if n not in (files, split, held)]
+    files, split, held, rest = _places(head)
     if not rest:
         raise InvalidArgument(f"{where} must be {FORM}; it has no label column")
     if pathlib.Path(head[files]).suffix.lower() in image_files.suffixes():
@@ -110,80 +102,57 @@ def read(path: pathlib.Path, names: Sequence[str] | None = ()) -> Rows:
     notes: tuple[str, ...] = ()
     if len(rest) == 1 and not all(is_binary):
         texts = rest
+    used = rest
     if names is None:
-        own, labels, notes = _classes(head, lines, rest, where, all(is_binary))
+        used = _class_places(head, rest)
+        own, labels, notes = _classes(head, lines, rest, used, where, all(is_binary))
     elif texts and not any(is_binary):
+        used = texts[:1]
         own, labels, notes = _separated(lines, texts[0], where, names)
     else:
         own, labels = _columns(head, lines, rest, where, names)
-    parts = _parts(lines, split, held, where)
     rows = Rows(
         path,
         own,
         [row[files] for _, row in lines],
         [number for number, _ in lines],
         labels,
-        parts,
+        _parts(lines, split, held, where),
+        tuple(head[n] for n in used),
         notes,
     )
     may_join = names is not None and bool(texts) and not any(is_binary)
     return _once(rows, where, may_join)
 
 
-def _cells(path: pathlib.Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Returns (cells of the first line, (number, cells) of each other non-empty line)."""
-    where = printable(str(path))
-    text = read_text(path, FORM, _MOST)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    mark = max("\t;,", key=first.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-        rows = [
-            (reader.line_num, [cell.strip() for cell in row])
-            for row in reader
-            if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise InvalidArgument(f"{where} must be {FORM}: {first_line(error)}") from None
-    if len(rows) < 2:
-        raise InvalidArgument(
-            f"{where} must be {FORM}; it has {'only a header' if rows else 'no lines'}"
-        )
-    (_, head), *lines = _without_nameless(rows)
-    twice = sorted({cell for cell in head if head.count(cell) > 1})
-    if twice or "" in head:
-        what = f"{some(twice)} twice" if any(twice) else "a column without a name"
-        raise InvalidArgument(
-            f"the columns of {where} must have different names; it has {what}"
-        )
-    for number, row in lines:
-        if len(row) > len(head):
-            raise InvalidArgument(
-                f"{where} has {len(head)} columns; line {number} has {len(row)}: put "
-                "quotes around a cell that contains the separator"
-            )
-    return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+def has_labels(path: pathlib.Path, columns: Sequence[str] = ()) -> bool:
+    """Returns whether a table tells labels; those of a competition's test images do not.
 
-
-def _without_nameless(
-    rows: list[tuple[int, list[str]]],
-) -> list[tuple[int, list[str]]]:
-    """Returns rows without columns that have no name because they hold nothing.
-
-    These are columns of empty cells, and the first one if it numbers the rows, as pandas
-    writes its index.
+    Args:
+        path: see `read`.
+        columns: columns of labels of the table of the training images, if known.
     """
+    head, lines = read_cells(path, FORM)
+    rest = _places(head)[3]
+    filled = {head[n].casefold() for n in rest if any(row[n] for _, row in lines)}
+    known = {*(name.casefold() for name in columns), *_LABELS, *_CLASSES}
+    return bool(filled & known if columns else filled)
 
-    def holds_nothing(place: int) -> bool:
-        cells = [row[place] for _, row in rows[1:] if place < len(row)]
-        is_index = place == 0 and all(cell.isdecimal() for cell in cells)
-        return not rows[0][1][place] and (is_index or not any(cells))
 
-    out = {place for place in range(len(rows[0][1])) if holds_nothing(place)}
-    return [
-        (number, [cell for place, cell in enumerate(row) if place not in out])
-        for number, row in rows
-    ]
+def _places(head: list[str]) -> tuple[int, int | None, int | None, list[int]]:
+    """Returns the columns of files, of splits, of held-out images, and all others."""
+    plain = [cell.strip().casefold() for cell in head]
+    files = next((plain.index(word) for word in _FILES if word in plain), 0)
+    split = next((plain.index(word) for word in _PARTS if word in plain), None)
+    held = next((plain.index(word) for word in _HELD_OUT if word in plain), None)
+    rest = [n for n in range(len(head)) if n not in (files, split, held)]
+    return files, split, held, rest
+
+
+def _class_places(head: list[str], places: list[int]) -> list[int]:
+    """Returns the column of classes; all `places` without a single one."""
+    called = [n for n in places if head[n].casefold() in (*_LABELS, *_CLASSES)]
+    return called[:1] or places
 
 
 def _columns(
@@ -225,15 +194,13 @@ def _classes(
     head: list[str],
     lines: list[tuple[int, list[str]]],
     places: list[int],
+    used: list[int],
     where: str,
     is_binary: bool,
 ) -> tuple[tuple[str, ...], np.ndarray, tuple[str, ...]]:
     """Returns (names, classes, notes) of a file with one class per image."""
-    called = [n for n in places if head[n].casefold() in (*_LABELS, *_CLASSES)]
-    if len(places) == 1:
-        called = places
-    if called:
-        return _class_column(head, lines, places, called[0], where)
+    if len(used) == 1:
+        return _class_column(head, lines, places, used[0], where)
     if not is_binary:
         raise InvalidArgument(
             f"{where} must have a column called label or class, or a column of 0 and 1 "

@@ -85,6 +85,9 @@ def open_tables(
             "with such a file, or an .npz file with y of 0 and 1, one column per label; "
             f"got {printable(str(path))!r}"
         )
+    notes: tuple[str, ...] = ()
+    if part == "test" and {"test", "validation"} <= {*tables}:
+        tables, notes = _with_labels(tables)
     if part is not None:
         fits = part if part in tables or part == "train" else "validation"
         tables = {fits: tables[fits]} if fits in tables else tables
@@ -94,7 +97,7 @@ def open_tables(
             f"{path.name} must have the {len(classes)} labels of the network; it has "
             f"{len(names)}"
         )
-    opened = Opened(path.name, names)
+    opened = Opened(path.name, names, notes)
     for name in (name for name in PARTS if name in listings):
         listing = listings[name]
         sizes = listing.places[:, 2]
@@ -129,14 +132,21 @@ def list_tables(
     names = tuple(name for _, name in named)
     pairs = tuple(given)
     listings: dict[str, FileListing] = {}
+    columns: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     finder = _Finder()
-    for part, path in sorted(tables.items(), key=lambda item: item[0] != "train"):
+    for part in sorted(tables, key=lambda part: part != "train"):
+        if part == "test" and listings:
+            tables, skipped = _with_labels(tables, columns)
+        if (path := tables.get(part)) is None:
+            continue
         rows = label_tables.read(path, names if multi_label else None)
         if multi_label:
             names = names or rows.names
         else:
             pairs = pairs or tuple((name, name) for name in rows.names)
             rows = _with_classes(rows, pairs)
+        columns = columns or rows.columns
         listing = _listing(rows, finder)
         if rows.parts is None or part:
             listings[part or alone] = listing
@@ -144,19 +154,34 @@ def list_tables(
         for name in dict.fromkeys(rows.parts):
             chosen = [index for index, own in enumerate(rows.parts) if own == name]
             listings[name] = _some_of(listing, chosen)
-    unlisted = finder.unlisted()
-    if unlisted:
-        first = next(iter(listings))
-        are = "is" if len(unlisted) == 1 else "are"
-        note = (
-            f"{counted(len(unlisted), 'image')} {are} not in the CSV and {are} ignored: "
-            f"{some(unlisted)}"
-        )
-        notes = (*listings[first].notes, note)
-        listings[first] = dataclasses.replace(listings[first], notes=notes)
+    first = next(iter(listings))
+    notes = (*listings[first].notes, *skipped, *_unlisted_notes(finder))
+    listings[first] = dataclasses.replace(listings[first], notes=notes)
     if multi_label:
         pairs = named or tuple((name, name) for name in names)
     return pairs, listings
+
+
+def _with_labels(
+    tables: dict[str, pathlib.Path], columns: Sequence[str] = ()
+) -> tuple[dict[str, pathlib.Path], tuple[str, ...]]:
+    """Returns (tables without one of test images that has no labels, a note on it)."""
+    test = tables["test"]
+    if label_tables.has_labels(test, columns):
+        return tables, ()
+    note = f"{printable(str(test))} is ignored: it has no labels"
+    return {part: path for part, path in tables.items() if part != "test"}, (note,)
+
+
+def _unlisted_notes(finder: "_Finder") -> tuple[str, ...]:
+    unlisted = finder.unlisted()
+    if not unlisted:
+        return ()
+    are = "is" if len(unlisted) == 1 else "are"
+    return (
+        f"{counted(len(unlisted), 'image')} {are} not in the CSV and {are} ignored: "
+        f"{some(unlisted)}",
+    )
 
 
 def _with_classes(

@@ -24,6 +24,7 @@ from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
 from keras_resnets.images.datasets.arrays import check_no_gaps
+from keras_resnets.images.datasets.arrays import has_labels
 from keras_resnets.images.datasets.arrays import notes_of_pixels
 from keras_resnets.images.datasets.arrays import npz_parts
 from keras_resnets.images.datasets.arrays import read_parts
@@ -47,6 +48,7 @@ if typing.TYPE_CHECKING:
 SHARE = 0.1
 # The order of the parts in fingerprints.
 _ORDER = ("train", "validation", "test")
+_UNLABELLED = "the test split of {} is ignored: it has no labels"
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -268,14 +270,18 @@ def _npz(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> Opened:
-    there = set(npz_parts(path))
+    there, notes = set(npz_parts(path)), []
     if part is not None:
         only = part if part in there or part == "train" else "validation"
         there = {only if only in there else part}
     elif "train" not in there:
         there = {"train"}
+    elif "test" in there and not has_labels(path, "test"):
+        there.remove("test")
+        notes.append(_UNLABELLED.format(path.name))
     part_names = [name for name in _ORDER if name in there]
-    return _arrays(path.name, read_parts(path, part_names, multi_label, channels))
+    parts = read_parts(path, part_names, multi_label, channels)
+    return _arrays(path.name, parts, notes=notes)
 
 
 def _loaded(name: str) -> Opened:
@@ -284,9 +290,12 @@ def _loaded(name: str) -> Opened:
 
 
 def _arrays(
-    name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], names: typing.Any = None
+    name: str,
+    parts: dict[str, tuple[np.ndarray, np.ndarray]],
+    names: typing.Any = None,
+    notes: Sequence[str] = (),
 ) -> Opened:
-    opened = Opened(name, names)
+    opened = Opened(name, names, tuple(notes))
     for part, (pixels, labels) in parts.items():
         # The reader has already told multi-label rows from one-hot ones.
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
@@ -349,15 +358,20 @@ def _sharded(
             f"a folder of TFRecord files must contain train-00000-of-...; {name} only "
             f"has {', '.join(sorted(parts))}"
         )
-    listings = {}
+    listings, notes = {}, []
+    needed = part == "test" and "validation" not in parts
     for name_of_part in sorted(parts, key=lambda x: (x != "train", x)):
         files = parts[name_of_part]
+        is_test = name_of_part == "test" and keys and not needed
+        if is_test and not tfrecords.has_labels(files[0], keys):
+            notes.append(_UNLABELLED.format(name))
+            continue
         listings[name_of_part], keys = tfrecords.list_records(files, keys)
     listings = tfrecords.from_zero(listings, keys)
     if names is None and keys == tfrecords.IMAGENET and "train" in listings:
         count = int(listings["train"].labels.max()) + 1
         names = class_names(count, "imagenet") if count == 1000 else None
-    opened = Opened(name, names and _class_names_of(names))
+    opened = Opened(name, names and _class_names_of(names), tuple(notes))
     for name_of_part, listing in listings.items():
         files = parts[name_of_part]
         listed = [f"{path.name} {path.stat().st_size}" for path in files]

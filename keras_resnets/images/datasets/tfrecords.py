@@ -128,6 +128,18 @@ def list_records(
     return listing, keys
 
 
+def has_labels(path: pathlib.Path, keys: tuple[str, ...]) -> bool:
+    """Returns whether the first record of a file has a class beside its image.
+
+    Args:
+        path: a TFRecord file, such as one of a competition's test images.
+        keys: see `list_records`.
+    """
+    features = next((features for features, _ in _examples(path)), {})
+    image, label = keys
+    return label in features or image not in features
+
+
 def from_zero(
     listings: dict[str, FileListing], keys: tuple[str, ...]
 ) -> dict[str, FileListing]:

@@ -1,0 +1,83 @@
+"""Reads the cells of CSV files, as spreadsheets and pandas write them."""
+
+import csv
+import io
+import pathlib
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
+from keras_resnets.errors import printable
+from keras_resnets.errors import some
+from keras_resnets.io.untrusted import read_text
+
+# The largest file in bytes. The labels of Open Images' nine million images are smaller;
+# as Python objects they take ten times as much memory.
+_MOST = 512 << 20
+
+
+def read_cells(
+    path: pathlib.Path, form: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Returns (cells of the first line, (number, cells) of each other non-empty line).
+
+    Args:
+        path: a file whose first line names the columns, which commas, semicolons or tabs
+            separate.
+        form: the expected content, for messages, such as `"a CSV file of labels"`.
+
+    Raises:
+        InvalidArgument: the file cannot be read, has no lines, or has columns of the same
+            name or without one.
+    """
+    where = printable(str(path))
+    text = read_text(path, form, _MOST)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    mark = max("\t;,", key=first.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+        rows = [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise InvalidArgument(f"{where} must be {form}: {first_line(error)}") from None
+    if len(rows) < 2:
+        raise InvalidArgument(
+            f"{where} must be {form}; it has {'only a header' if rows else 'no lines'}"
+        )
+    (_, head), *lines = _without_nameless(rows)
+    twice = sorted({cell for cell in head if head.count(cell) > 1})
+    if twice or "" in head:
+        what = f"{some(twice)} twice" if any(twice) else "a column without a name"
+        raise InvalidArgument(
+            f"the columns of {where} must have different names; it has {what}"
+        )
+    for number, row in lines:
+        if len(row) > len(head):
+            raise InvalidArgument(
+                f"{where} has {len(head)} columns; line {number} has {len(row)}: put "
+                "quotes around a cell that contains the separator"
+            )
+    return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _without_nameless(
+    rows: list[tuple[int, list[str]]],
+) -> list[tuple[int, list[str]]]:
+    """Returns rows without columns that have no name because they hold nothing.
+
+    These are columns of empty cells, and the first one if it numbers the rows, as pandas
+    writes its index.
+    """
+
+    def holds_nothing(place: int) -> bool:
+        cells = [row[place] for _, row in rows[1:] if place < len(row)]
+        is_index = place == 0 and all(cell.isdecimal() for cell in cells)
+        return not rows[0][1][place] and (is_index or not any(cells))
+
+    out = {place for place in range(len(rows[0][1])) if holds_nothing(place)}
+    return [
+        (number, [cell for place, cell in enumerate(row) if place not in out])
+        for number, row in rows
+    ]
