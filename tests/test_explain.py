@@ -117,6 +117,47 @@ def test_grad_cam_is_for_any_network():
         keras_resnets.explain(flat, PHOTO, method="gradcam")
 
 
+def test_grad_cam_of_a_layer_or_an_endpoint():
+    model = small_model("shortcut_a", input_shape=(16, 16, 3))
+    model.preprocessing = Preprocessing("tf", size=(16, 16))
+    points = keras_resnets.endpoints(model)
+    last = keras_resnets.explain(model, PHOTO, 4, "grad-cam")
+    same = keras_resnets.explain(model, PHOTO, 4, layer="features")
+    np.testing.assert_array_equal(last.heatmap, same.heatmap)
+    for name, tensor in points.items():
+        layer = tensor._keras_history.operation.name
+        by_layer = keras_resnets.explain(model, PHOTO, 4, layer=layer)
+        by_name = keras_resnets.explain(model, PHOTO, 4, layer=name)
+        assert by_layer.method == "grad-cam"
+        assert by_layer.heatmap.shape == tensor.shape[1:3]
+        np.testing.assert_array_equal(by_layer.heatmap, by_name.heatmap)
+        # By finite differences of the logit along the map, in the rest of the network.
+        image = model.preprocessing(Image.open(PHOTO))[None]
+        maps = np.asarray(keras.Model(model.inputs, tensor)(image))
+        rest = keras.Model(tensor, outputs.logits_of(model))
+        step = 1e-2 * maps.std()
+        by_channel = np.eye(maps.shape[-1], dtype="float32")[:, None, None] * step
+        up, down = (np.asarray(rest(maps + x))[:, 4] for x in (by_channel, -by_channel))
+        slopes = (up - down) / (2 * step) / maps[0, ..., 0].size
+        wanted = np.maximum((maps[0] * slopes).sum(-1), 0)
+        np.testing.assert_allclose(by_name.heatmap, wanted, atol=2e-2 * wanted.max())
+    with pytest.raises(
+        InvalidArgument, match="put out a feature.*did you mean 'stage1"
+    ):
+        keras_resnets.explain(model, PHOTO, layer="stage1_blok1_conv1")
+    with pytest.raises(InvalidArgument, match="layer is for the method grad-cam"):
+        keras_resnets.explain(model, PHOTO, method="cam", layer="stage1")
+
+
+def test_layers_of_nested_models_are_named_by_path():
+    model = transfer(pooling=False)
+    image = np.asarray(Image.open(PHOTO).resize((24, 24)), "float32")
+    names = [x.name for x in model.get_layer("base").layers if "conv" in x.name]
+    for name in (names[0], f"base/{names[0]}"):
+        found = heatmaps.explain_input(model, image, 2, layer=name)
+        assert found.method == "grad-cam" and found.heatmap.shape == (11, 11)
+
+
 EXPORTERS = {
     "a.tflite": tflite.to_tflite,
     "a.onnx": onnx.to_onnx,
@@ -332,6 +373,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     err = refused(*more, "--class", "dgo", capsys=capsys)
     assert "did you mean 'dog'" in err
     assert "0..9; got '10'" in refused(*more, "--class", "10", capsys=capsys)
+    code, out, _ = run(*more, "--layer", "stage2", capsys=capsys)
+    assert code == 0 and "grad-cam of 16 x 16" in out
+    err = refused(*more, "--layer", "stage2", "--method", "cam", capsys=capsys)
+    assert "layer is for the method grad-cam" in err
 
 
 @pytest.mark.costly
@@ -344,6 +389,9 @@ def test_the_command_with_a_file(tmp_path, monkeypatch, capsys):
     assert code == 0, err
     assert "correlation with resnet20's 1.0000" in out
     assert Image.open("dog_explained.png").size[0] == 3 * 460 + 12
+    for option in (("--layer", "stage1"), ("--method", "grad-cam")):
+        own = ["explain", "resnet20.tflite", PHOTO, "--overwrite", *option]
+        assert "grad-cam requires a network" in refused(*own, capsys=capsys)
     assert run(*export, "--overwrite", capsys=capsys)[0] == 0
     words += ["--file", "resnet20.tflite", "--overwrite"]
     assert "--heatmap" in refused(*words, capsys=capsys)

@@ -11,6 +11,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import binary
+from keras_resnets.graph import features
 from keras_resnets.graph import gradients
 from keras_resnets.graph import outputs
 from keras_resnets.graph import provenance
@@ -37,7 +38,7 @@ class Explanation:
 
     Attributes:
         heatmap: float32 array (rows, columns): the evidence for the class at each place
-            of the last feature map. For `"cam"` its mean is the class' logit.
+            of the feature map. For `"cam"` its mean is the class' logit.
         index: the index of the class.
         probability: the probability of the class, in [0, 1].
         method: `"cam"` or `"grad-cam"`.
@@ -99,6 +100,7 @@ def explain(
     photo: "str | os.PathLike[str] | PIL.Image.Image | np.ndarray",
     index: int | None = None,
     method: str | None = None,
+    layer: str | None = None,
 ) -> Explanation:
     """Returns the evidence for a class at each place of a photo.
 
@@ -113,6 +115,10 @@ def explain(
             class' logit (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391),
             which works for any network, on every backend. None for the first if the
             network has one.
+        layer: for `"grad-cam"`, the name of the layer whose feature map is weighted, in
+            a nested model also as `base/conv`; or an endpoint such as `"stage2"`, see
+            `endpoints`. None for the last map. Earlier maps are finer and of less
+            meaning.
 
     Returns:
         An `Explanation`; `images.overlay.draw` draws it onto the photo.
@@ -138,7 +144,7 @@ def explain(
         image = loading.load_image(photo, preprocessing)
     else:
         image = preprocessing(photo)
-    return explain_input(model, image, index, method)
+    return explain_input(model, image, index, method, layer)
 
 
 def explain_input(
@@ -146,6 +152,7 @@ def explain_input(
     image: np.ndarray,
     index: int | None = None,
     method: str | None = None,
+    layer: str | None = None,
 ) -> Explanation:
     """Returns the evidence for a class in an image that is preprocessed already.
 
@@ -154,9 +161,13 @@ def explain_input(
         image: float32 array (height, width, channels), as the network takes it.
         index: see `explain`.
         method: see `explain`.
+        layer: see `explain`.
     """
     if method is not None:
         check_choice("method", method, METHODS)
+    if layer is not None:
+        check_layer(method)
+        method = "grad-cam"
     check_classifier(model)
     several, batch = outputs.is_multi_label(model), _batch_of(image, model)
     if method != "grad-cam" and _evidence(model.outputs[0]) is not None:
@@ -165,7 +176,7 @@ def explain_input(
     elif method == "cam":
         raise InvalidArgument(_WITHOUT_CAM.format(name=model.name))
     else:
-        explanation = _grad_cam(model, batch, index, several)
+        explanation = _grad_cam(model, batch, index, several, layer)
     if not np.isfinite([explanation.probability, *explanation.heatmap.flat]).all():
         raise InvalidArgument(
             f"{model.name} computes numbers that are not finite for this image, which "
@@ -175,9 +186,13 @@ def explain_input(
 
 
 def _grad_cam(
-    model: keras.Model, batch: np.ndarray, index: int | None, several: bool
+    model: keras.Model,
+    batch: np.ndarray,
+    index: int | None,
+    several: bool,
+    layer: str | None,
 ) -> Explanation:
-    """Returns the last feature map weighted by the mean gradient of the class' logit."""
+    """Returns a feature map weighted by the mean gradient of the class' logit."""
     scores = outputs.logits_of(model)
     if scores is None:
         scores = model.outputs[0]
@@ -186,7 +201,10 @@ def _grad_cam(
     probabilities = _probabilities(values, are_logits, several)
     index = chosen(probabilities, index)
     is_binary = values.shape[-1] == 1
-    maps, slopes = gradients.at_map(model, scores, batch, 0 if is_binary else index)
+    output = 0 if is_binary else index
+    maps, slopes = gradients.at_map(
+        model, scores, batch, output, _resolved(model, layer)
+    )
     if is_binary and index == 0:
         # The one output is evidence for the second class.
         slopes = -slopes
@@ -194,6 +212,27 @@ def _grad_cam(
     return Explanation(
         heatmap.astype("float32"), index, float(probabilities[index]), "grad-cam"
     )
+
+
+def check_layer(method: str | None) -> None:
+    """Raises `InvalidArgument` if a method has no choice of the layer."""
+    if method == "cam":
+        raise InvalidArgument(
+            "layer is for the method grad-cam; a class activation map is that of the "
+            "last feature map"
+        )
+
+
+def _resolved(model: keras.Model, layer: str | None) -> str | None:
+    """Returns the name of the layer that a layer's or an endpoint's name stands for."""
+    try:
+        points = features.endpoints(model) if layer else {}
+    except InvalidArgument:
+        points = {}
+    if layer not in points:
+        return layer
+    operation, _ = outputs.maker(points[layer])
+    return str(operation.name)
 
 
 def _probabilities(values: np.ndarray, are_logits: bool, several: bool) -> np.ndarray:

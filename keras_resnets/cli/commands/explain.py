@@ -46,6 +46,7 @@ class Options(network_or_file.Subject):
     file: tuple[str, ...]
     target: str | None
     method: str | None
+    layer: str | None
     output: str | None
     overwrite: bool
 
@@ -98,6 +99,12 @@ def add_to(commands: parsing.Commands) -> None:
         help="cam: class activation map, exact; grad-cam: for networks without a global "
         "average pooling (default: cam if possible)",
     )
+    parser.add_argument(
+        "--layer",
+        metavar="LAYER",
+        help="for grad-cam: the layer whose feature map is used, or stage1, stage2, ... "
+        "(the last)",
+    )
     network.add_output(parser, "default: PHOTO_explained.png")
     options.set_command(
         parser,
@@ -122,15 +129,18 @@ def _explain(asked: Options) -> None:
         from keras_resnets.images import labels
 
         place = files.check_destination(asked.place(), ".png", asked.overwrite)
+        if asked.layer is not None:
+            heatmaps.check_layer(asked.method)
         model = _opened(asked)
         names = labels.class_names(_classes(model), model.labels)
         index = None if asked.target is None else _class_of(asked.target, names)
         picture, seen = _picture(asked, model)
         if _is_file(model):
+            _check_method(asked, model.name)
             first = _of_file(model, asked, index)
         else:
             first = heatmaps.explain_input(
-                model, _input(asked, model), index, asked.method
+                model, _input(asked, model), index, asked.method, asked.layer
             )
         shown = [(model, first)]
         for path in asked.file:
@@ -265,6 +275,15 @@ def _class_of(text: str, names: Sequence[tuple[str, ...]]) -> int:
         f"--class must be a name of the network's {len(names)} classes or a number in "
         f"0..{len(names) - 1}; got {text!r}{hint}"
     )
+
+
+def _check_method(asked: Options, name: str) -> None:
+    """Raises `InvalidArgument` for a method that an exported file does not have."""
+    if asked.layer is not None or asked.method == "grad-cam":
+        raise InvalidArgument(
+            f"grad-cam requires a network; {name} is an exported file, which has the "
+            "class activation map of --heatmap only"
+        )
 
 
 def _of_file(

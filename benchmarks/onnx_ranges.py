@@ -1,0 +1,70 @@
+"""Accuracy of int8 ONNX files with weights of 8 and of 7 bits.
+
+    python benchmarks/onnx_ranges.py --data cifar10.npz --networks NAME[=WEIGHTS] ...
+
+Each network (by default those in this package) as an int8 ONNX file with the full range of
+int8 weights and with 7 bits of it, from 500 training images (seed 0). The files run in ONNX
+Runtime on all test images: exactly, and as a session does it by default, which overflows on
+x86 processors without VNNI. Prints top-1, agreement with the float network, and root mean
+square error of the logits divided by their standard deviation.
+"""
+
+import tempfile
+from unittest import mock
+
+import common
+import fine_tuning
+
+HEADERS = ("network (float top-1)", "weights", "exact", "default session")
+
+
+def figures_of(subject, full_range):
+    """The figures of one file, exact and as a default session has them."""
+    from keras_resnets.export import to_onnx
+    from keras_resnets.export.onnx import overflow
+
+    path = subject.folder / "file.onnx"
+    to_onnx(
+        subject.model,
+        path,
+        "static_wi8_ai8",
+        calibration=subject.chosen.images,
+        images=subject.images,
+        overwrite=True,
+        batch="dynamic",
+        reduce_range=not full_range,
+    )
+    found = {"exact": subject.measured(path)}
+    with mock.patch.object(overflow, "EXACT", (overflow.EXACT[0], "0")):
+        found["default"] = subject.measured(path)
+    return found
+
+
+def said(figures):
+    shares = (f"{100 * figures[key]:.2f}" for key in ("top1", "agreement"))
+    return ", ".join((*shares, f"{figures['rmse']:.4f}"))
+
+
+def main():
+    parser = common.parser(__doc__)
+    parser.add_argument("--data", required=True, metavar="NPZ")
+    parser.add_argument("--networks", nargs="*", metavar="NAME[=WEIGHTS]")
+    arguments = parser.parse_args()
+    common.quiet_tensorflow()
+    rows, figures = [], {}
+    for network in arguments.networks or fine_tuning.shipped():
+        with tempfile.TemporaryDirectory() as folder:
+            subject = fine_tuning.Subject(network, arguments.data, folder)
+            for full_range in (True, False):
+                found = figures_of(subject, full_range)
+                bits = "8 bits" if full_range else "7 bits"
+                figures[f"{network} {bits}"] = found
+                label = f"{network} ({100 * found['exact']['float']:.2f})"
+                rows.append((label, bits, said(found["exact"]), said(found["default"])))
+                print(*rows[-1], sep=" | ", flush=True)
+    common.show(HEADERS, rows)
+    common.write(arguments.json, figures)
+
+
+if __name__ == "__main__":
+    main()
