@@ -41,6 +41,7 @@ def message(call, *arguments, error=InvalidArgument, **options):
         ("ssl_resnext50_32x4d", "weights='fb_ssl_yfcc100m_ft_in1k'"),
         ("cifar100_resnet20", "'resnet20', weights='chenyaofo_cifar100'"),
         ("resnetv2_50", "write 'resnet50v2'"),
+        ("resnetv2_34d.ra4_e3600_r384_in1k", "'resnet34v2d', weights='ra4_e3600_r384"),
         ("resnet_vd_18_imagenet", "'resnet18_vd', weights='hub_vd_18'"),
         ("resnet_vd_50_ssld_imagenet", "'resnet50d', weights='hub_vd_50_ssld'"),
         ("ResNet50_vd", "write 'resnet50d'"),

@@ -142,11 +142,11 @@ def test_the_test_accuracy_is_what_evaluate_measures(tmp_path):
     model, recipe = classifier(dtype="mixed_bfloat16"), short("cifar_cosine", 2)
     options = {"preprocessing": WANTED, "verbose": 0}
     train(model, source, recipe, tmp_path / "first", **options)
-    # The same logits from features near 1,000, where bfloat16 has steps of 4.
+    # The same logits from features near 10,000, where bfloat16 has steps of 64.
     [*_, last] = (x for x in model.layers if isinstance(x, BatchNormalization))
-    last.beta.assign(1000.0 + last.beta)
+    last.beta.assign(1e4 + last.beta)
     kernel, bias = model.layers[-1].weights
-    bias.assign(bias - 1000.0 * keras.ops.sum(kernel, axis=0))
+    bias.assign(bias - 1e4 * keras.ops.sum(kernel, axis=0))
     recipe = dataclasses.replace(recipe, learning_rate=1e-9)
     done = train(model, source, recipe, tmp_path / "run", **options)
     single = classifier()
@@ -156,7 +156,7 @@ def test_the_test_accuracy_is_what_evaluate_measures(tmp_path):
         for network in (single, model)
     ]
     assert done.figures["test_accuracy"] == pytest.approx(measured[0], abs=1e-6)
-    assert abs(measured[0] - measured[1]) > 0.01, measured
+    assert measured[0] - measured[1] > 0.05, measured
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float32"])

@@ -37,6 +37,12 @@ ResNet152V2: ModelFunction
 """Pre-activation ResNet-152 (V2)."""
 ResNet200V2: ModelFunction
 """Pre-activation ResNet-200 (V2)."""
+ResNet18V2D: ModelFunction
+"""Pre-activation ResNet-18-D."""
+ResNet34V2D: ModelFunction
+"""Pre-activation ResNet-34-D."""
+ResNet50V2D: ModelFunction
+"""Pre-activation ResNet-50-D."""
 ResNet50V2Keras: ModelFunction
 """Pre-activation ResNet-50 in the layout of `keras.applications.ResNet50V2`."""
 ResNet101V2Keras: ModelFunction
@@ -224,6 +230,9 @@ __all__ = [
     "ResNet101V2",
     "ResNet152V2",
     "ResNet200V2",
+    "ResNet18V2D",
+    "ResNet34V2D",
+    "ResNet50V2D",
     "ResNet50V2Keras",
     "ResNet101V2Keras",
     "ResNet152V2Keras",

@@ -34,6 +34,18 @@ def resnet_v2(depth: int, **axes: typing.Any) -> Architecture:
     return resnet(depth, family="resnet_v2", activation_order="full_preact", **axes)
 
 
+def resnet_v2_d(depth: int) -> Architecture:
+    """Pre-activation with Bag of Tricks D, a stem without BN: `resnetv2_*d` of timm."""
+    return resnet_v2(
+        depth,
+        stem_type="deep",
+        stem_bn=False,
+        shortcut_type="avg_projection",
+        share_preact="projection",
+        preprocessing="tf",
+    )
+
+
 def resnet_v2_keras(depth: int) -> Architecture:
     """`keras.applications` V2: stem without BN, stride in a stage's last unit."""
     return resnet_v2(

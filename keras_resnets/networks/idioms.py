@@ -54,7 +54,7 @@ _SENTENCES = {
 }
 # (pattern of another library's name, our name, our tag or None).
 _SPELLINGS = (
-    (r"resnetv2_(\d+)", r"resnet\1v2", None),
+    (r"resnetv2_(\d+)(d?)", r"resnet\1v2\2", None),
     (r"tv_(.+)", r"\1", "tv_in1k"),
     (r"ssl_(.+)", r"\1", "fb_ssl_yfcc100m_ft_in1k"),
     (r"swsl_(.+)", r"\1", "fb_swsl_ig1b_ft_in1k"),

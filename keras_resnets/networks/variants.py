@@ -17,6 +17,7 @@ from keras_resnets.networks.families import drn_a
 from keras_resnets.networks.families import first_width
 from keras_resnets.networks.families import resnet
 from keras_resnets.networks.families import resnet_v2
+from keras_resnets.networks.families import resnet_v2_d
 from keras_resnets.networks.families import resnet_v2_keras
 from keras_resnets.networks.families import resnext
 from keras_resnets.networks.families import wrn
@@ -49,6 +50,11 @@ HE19 = (
 )
 HE19_C = f"{HE19}, Fig. 2b: three 3x3 convolutions for the 7x7."
 HE19_D = f"{HE19}, Fig. 2b and 2c. Equals timm's of the same name."
+HE16_D = (
+    f"{HE16} With the deep stem and the average-pool shortcuts of Bag of Tricks D "
+    "(arXiv:1812.01187). Equals timm's `resnetv2_18d`, ..., whose stem ends in a bare "
+    "convolution."
+)
 PADDLE = (
     "PaddleClas' networks of these names, which KerasHub has as `resnet_vd_18`, ...; "
     "those of 50, 101 and 152 layers are `ResNet50D`, `ResNet101D` and `ResNet152D`."
@@ -145,6 +151,9 @@ TABLE = (
             "Pre-activation ResNet-152 (V2)."),
     Variant("ResNet200V2", resnet_v2(200), HE16_TORCH,
             "Pre-activation ResNet-200 (V2)."),
+    Variant("ResNet18V2D", resnet_v2_d(18), HE16_D, "Pre-activation ResNet-18-D."),
+    Variant("ResNet34V2D", resnet_v2_d(34), HE16_D, "Pre-activation ResNet-34-D."),
+    Variant("ResNet50V2D", resnet_v2_d(50), HE16_D, "Pre-activation ResNet-50-D."),
     Variant("ResNet50V2Keras", resnet_v2_keras(50), HE16_KERAS,
             "Pre-activation ResNet-50 in the layout of `keras.applications.ResNet50V2`.",
             name="resnet50v2_keras"),

@@ -19,11 +19,16 @@ if typing.TYPE_CHECKING:
     from keras_resnets.networks.architecture import Architecture
 
 
-# Its stem has no BN, and the shortcut is activated only where it projects.
+# Its stem ends without BN, and the shortcut is activated only where it projects.
 TIMM_V2 = Layout(
     "timm resnetv2",
     {
         "stem_conv": "stem.conv",
+        "stem_conv1": "stem.conv1",
+        "stem_bn1": "stem.norm1",
+        "stem_conv2": "stem.conv2",
+        "stem_bn2": "stem.norm2",
+        "stem_conv3": "stem.conv3",
         "conv": "stages.{stage0}.blocks.{block0}.conv{number}",
         "bn": "stages.{stage0}.blocks.{block0}.norm{number}",
         "shortcut_conv": "stages.{stage0}.blocks.{block0}.downsample.conv",
@@ -31,7 +36,7 @@ TIMM_V2 = Layout(
         "predictions": "head.fc",
     },
     axes={"stem_bn": False, "share_preact": "projection"},
-    # All four public ones were trained so.
+    # All public ones were trained so.
     preprocessing="tf",
 )
 TIMM_DARKNET = Layout(
@@ -129,6 +134,7 @@ _STEMS = (
     "stem_conv1",
     "stem.conv1.conv",
     "stem.conv",
+    "stem.conv1",
     "embedder.embedder.convolution",
     "layer0.0",
     "conv2d_1",
@@ -171,6 +177,7 @@ _TELLING = (
     ("conv2d_1", NUMBERED),
     ("stem.conv1.conv", TIMM_DARKNET),
     ("stem.conv", TIMM_V2),
+    ("stem.conv1", TIMM_V2),
     ("embedder.embedder.convolution", TRANSFORMERS),
     ("conv2_x.0.residual_function.0", cifar_layouts.WEIAICUNZAI),
     ("block1.layer.0.conv1", cifar_layouts.WIDE_RESNET),

@@ -1,6 +1,6 @@
 """Writes torch_logits.npz: what torchvision and timm say with weights drawn by name.
 
-    python tests/data/make_torch_logits.py [--drn DRN_PY]
+    python tests/data/make_torch_logits.py [VARIANT ...] [--drn DRN_PY]
 
 Needs torch, torchvision and timm; DRN_PY is the file drn.py of github.com/fyu/drn.
 Variants that are not asked for keep what the file has of them.
@@ -40,6 +40,9 @@ TIMM = {
     "resnet34v2": "resnetv2_34",
     "resnet50v2": "resnetv2_50",
     "resnet101v2": "resnetv2_101",
+    "resnet18v2d": "resnetv2_18d",
+    "resnet34v2d": "resnetv2_34d",
+    "resnet50v2d": "resnetv2_50d",
 }
 
 
@@ -99,10 +102,14 @@ def loaded(path):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--drn", help="drn.py of github.com/fyu/drn")
-    drn_path = parser.parse_args().drn
+    parser.add_argument(
+        "variants", nargs="*", help="those of torchvision and timm (all)"
+    )
+    arguments = parser.parse_args()
+    drn_path = arguments.drn
     path = pathlib.Path(__file__).with_name("torch_logits.npz")
     found = dict(np.load(path)) if path.exists() else {}
-    wanted = DRN if drn_path else (*TORCHVISION, *TIMM)
+    wanted = arguments.variants or (DRN if drn_path else (*TORCHVISION, *TIMM))
     drn_module = loaded(drn_path) if drn_path else None
     for variant in wanted:
         found.update(recorded(variant, drn_module))
