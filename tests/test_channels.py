@@ -122,7 +122,7 @@ def test_from_arrays_to_files_that_are_proven(tmp_path, capsys, monkeypatch, cha
 
     out = done(
         *("train", "resnet8", "--data", "x.npz", "--recipe", "cifar_cosine"),
-        *("--epochs", "12", "--batch-size", "9", "--precision", "float32"),
+        *("--epochs", "60", "--batch-size", "9", "--precision", "float32"),
         *("--output", "run"),
     )
     assert ("mean and deviation of the 4 channels were measured" in out) == (

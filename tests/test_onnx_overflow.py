@@ -30,16 +30,22 @@ def quantized(folder, name="swish", **options):
     )
 
 
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("name", ["swish", "hard_sigmoids"])
-def test_files_are_exact_on_every_processor(name, tmp_path):
+def test_files_are_run_exactly_on_every_processor(name, full, tmp_path):
     # By default they had 19 and 18 dB on a processor without VNNI.
-    assert quantized(tmp_path, name).logits.sqnr > 35
+    assert quantized(tmp_path, name, full_range=full).logits.sqnr > 35
 
 
 @pytest.mark.parametrize(
     ("options", "warns"),
-    [({}, True), ({"reduce_range": True}, False), ({"symmetric": True}, False)],
-    ids=["default", "reduce_range", "symmetric"],
+    [
+        ({}, False),
+        ({"full_range": True}, True),
+        ({"reduce_range": True}, False),
+        ({"symmetric": True}, False),
+    ],
+    ids=["default", "full_range", "reduce_range", "symmetric"],
 )
 def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
@@ -51,7 +57,7 @@ def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
     assert bool(found) == warns
     for warning in found:
         assert "=".join(overflow.EXACT) in str(warning.message)
-        assert "--reduce-range" in str(warning.message)
+        assert "without full_range" in str(warning.message)
 
 
 def test_float_files_do_not_warn(is_old, tmp_path):
@@ -63,14 +69,16 @@ def test_float_files_do_not_warn(is_old, tmp_path):
 def test_the_command_prints_a_note(is_old, photos, tmp_path, capsys):
     words = ["export", "onnx", "resnet8", "--recipe", "static_wi8_ai8"]
     words += ["--calibration", photos, "--output", tmp_path / "net.onnx"]
-    code, out, _ = run(*words, capsys=capsys)
-    assert code == 0
-    assert len(re.findall("^note: .*session.x64quantprecision=1", out, re.M)) == 1
+    for options, notes in (((), 0), (("--full-range", "--overwrite"), 1)):
+        code, out, _ = run(*words, *options, capsys=capsys)
+        assert code == 0
+        found = re.findall("^note: .*session.x64quantprecision=1", out, re.M)
+        assert len(found) == notes
 
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_a_file_in_its_own_process_warns_here(answer, monkeypatch, tmp_path):
-    report = quantized(tmp_path)
+    report = quantized(tmp_path, full_range=True)
     # As the other process answers on such a processor, whatever this one is.
     monkeypatch.setattr(
         isolated._Apart,

@@ -72,9 +72,9 @@ y = session.run(None, {{session.get_inputs()[0].name: x}})[0]
 y = next(iter(serve(**{{name: tf.constant(x)}}).values())).numpy()
 """,
 }
-_RUN["int8 onnx"] = (
+_RUN["exact onnx"] = (
     """options = onnxruntime.SessionOptions()
-# Without this, int8 overflows on x86 processors without VNNI.
+# Without this, the file overflows on x86 processors without VNNI.
 options.add_session_config_entry("{}", "{}")
 """.format(*overflow.EXACT)
     + _RUN["onnx"].replace('"{file}"', '"{file}", options')
@@ -106,8 +106,8 @@ def python(
     if preprocessing.channels not in (1, 3):
         head = head[: head.index("from PIL")] + _ARRAY
     form = exported.spec.format
-    if (form, exported.report.quantize) == ("onnx", "int8"):
-        form = "int8 onnx"
+    if form == "onnx" and overflow.may_overflow(exported.path):
+        form = "exact onnx"
     run = run or _RUN[form].format(file=exported.path.name)
     return (
         head + preparing(preprocessing, exported) + run + answers(job, "y[0]") + "```\n"

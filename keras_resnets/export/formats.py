@@ -121,7 +121,15 @@ _ALL = (
         ".onnx",
         recipes=("float32", "float16", "static_wi8_ai8"),
         methods=("minmax", "percentile"),
-        options=("batch", "opset", "layout", "method", "reduce_range", "symmetric"),
+        options=(
+            "batch",
+            "opset",
+            "layout",
+            "method",
+            "reduce_range",
+            "symmetric",
+            "full_range",
+        ),
         packages=("tf2onnx", "onnx", "onnxruntime"),
     ),
     Format(

@@ -36,8 +36,8 @@ RARE = frozenset(
     f"--{name}"
     for name in (
         "batch calibration-count channels classes class-weight coordinator crop "
-        "deterministic devices engine features flash fold-bn front heatmap held-out "
-        "input-size "
+        "deterministic devices engine features flash fold-bn front full-range heatmap "
+        "held-out input-size "
         "io-dtype labels layer learning-rate layout logits metadata method min-agreement "
         "mode no-mirror opset "
         "percentile plan plot points pooled-strides precision precisions prefer process "

@@ -88,7 +88,13 @@ _OPTIONS = {
     ),
     "reduce_range": _FormatOption(
         "--reduce-range",
-        options.switch("7-bit weights, for x86 without VNNI"),
+        options.switch("7-bit weights, as ONNX Runtime's quantizer has them"),
+        ("int8",),
+        "the range of the weights of int8 files",
+    ),
+    "full_range": _FormatOption(
+        "--full-range",
+        options.switch("8-bit weights, which overflow on x86 without VNNI"),
         ("int8",),
         "the range of the weights of int8 files",
     ),
@@ -125,6 +131,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     pooled_strides: bool | None
     sparse: bool | None
     reduce_range: bool | None
+    full_range: bool | None
     symmetric: bool | None
     include_preprocessing: bool
     logits: bool

@@ -23,6 +23,7 @@ from keras_resnets.export import session
 from keras_resnets.export import signature as ends
 from keras_resnets.export.formats import FORMATS
 from keras_resnets.export.landing import ExportReport
+from keras_resnets.export.onnx import pairs
 from keras_resnets.export.onnx import runner as onnx_runner
 from keras_resnets.export.onnx import simplify
 from keras_resnets.export.onnx import stable_names
@@ -59,6 +60,7 @@ def to_onnx(
     logits: bool = False,
     features: Sequence[str] | None = None,
     symmetric: bool = False,
+    full_range: bool = False,
 ) -> ExportReport:
     """Writes `model` as an ONNX file, after running and comparing it.
 
@@ -81,8 +83,7 @@ def to_onnx(
         layout: layout of the file's input and of its output feature maps: `"nhwc"`,
             which costs one Transpose each, or `"nchw"`.
         batch: images per call, or `"dynamic"`.
-        reduce_range: int8 weights of 7 bits: for x86 processors without VNNI, whose
-            kernels overflow on sums of two full products.
+        reduce_range: int8 weights of 7 bits, as ONNX Runtime's quantizer has them.
         method: how int8 ranges are computed from the images: `"minmax"`, or
             `"percentile"`, which clips the outermost 0.001 %.
         preprocessing: a `Preprocessing`, such as `model.preprocessing`, to include in
@@ -91,6 +92,9 @@ def to_onnx(
         features: names of endpoints to return, such as `["stage2", "stage4"]`.
         symmetric: int8 activations around 0, as TensorRT requires, instead of uint8
             with a zero point.
+        full_range: int8 weights of 8 bits for processors on which no kernel overflows.
+            By default the weights of neighbouring inputs add up to at most 128, so that
+            kernels of x86 processors without VNNI are exact too; see `pairs`.
 
     Returns:
         An `ExportReport`.
@@ -131,8 +135,15 @@ def to_onnx(
         images,
         reduce_range=reduce_range,
         method=None if method == "minmax" else method,
+        full_range=full_range,
     )
     numbers = place.numbers
+    if full_range and (reduce_range or symmetric):
+        other = "reduce_range" if reduce_range else "symmetric"
+        raise InvalidArgument(
+            "full_range is a range of int8 weights for uint8 activations; got "
+            f"{other} too"
+        )
     if symmetric and numbers.name != "int8":
         raise InvalidArgument(
             f"symmetric applies to int8 activations; got the recipe {recipe}"
@@ -149,7 +160,11 @@ def to_onnx(
         if numbers.name == "float16":
             proto = _checked_half(proto, ready, layout, model.name)
         elif not ready.convert and numbers.name == "int8":
+            fits = not (full_range or reduce_range or symmetric)
+            floats = pairs.constants(proto.graph) if fits else {}
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
+            if fits:
+                pairs.limit(proto.graph, floats)
         save(proto, constants, ready, file)
         # The file is complete, and the checker reads all of it.
         del proto
@@ -165,7 +180,11 @@ def to_onnx(
         facts |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     else:
         used = method if numbers.name == "int8" else None
-        facts |= {"reduce_range": reduce_range, "method": used}
+        facts |= {
+            "reduce_range": reduce_range,
+            "full_range": full_range,
+            "method": used,
+        }
     return landing.land(place, ready, write, facts)
 
 

@@ -42,8 +42,12 @@ class Links:
         """Returns the array of an initializer, or None."""
         if name in self._arrays:
             return self._arrays[name]
-        tensor = self._constants.get(name)
+        tensor = self.initializer(name)
         return None if tensor is None else self._array(tensor)
+
+    def initializer(self, name: str) -> typing.Any:
+        """Returns the tensor of an initializer, whose values may be elsewhere, or None."""
+        return self._constants.get(name)
 
 
 def reads(node: typing.Any) -> list[str]:

@@ -1,8 +1,9 @@
 """Processors on which the int8 kernels of ONNX Runtime overflow.
 
 On x86 without VNNI (AVX2, AVX-512 before Cascade Lake) the kernels add two products of
-uint8 and int8 in 16 bits: 255 * 127 * 2 is 64,770, the largest value is 32,767. The runtime
-has an exact mode, a configuration entry of the session, that changes nothing elsewhere.
+uint8 and int8 in 16 bits: 255 * 127 * 2 is 64,770, the largest value is 32,767. The files
+of this package do not need more, see `pairs`; those of other tools do. The runtime has an
+exact mode for them, a configuration entry of the session, that changes nothing elsewhere.
 """
 
 import functools
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_resnets.export.onnx import pairs
+
 # kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime's header of configuration keys.
 EXACT = ("session.x64quantprecision", "1")
-# Two products of a uint8 and of weights up to this number fit in 16 bits.
-_LARGEST_SAFE = 64
 _QDQ = b"QuantizeLinear"
 
 
@@ -51,23 +52,28 @@ def overflows() -> bool:
 
 
 def concerns(file: str | os.PathLike[str] | bytes) -> bool:
-    """Returns whether an int8 file may overflow on this processor by default.
+    """Returns whether a file may overflow on this processor by default.
 
     Args:
         file: path or bytes of an ONNX file.
     """
     if importlib.util.find_spec("onnx") is None or not overflows():
         return False
+    return may_overflow(file)
+
+
+def may_overflow(file: str | os.PathLike[str] | bytes) -> bool:
+    """Returns whether a file may overflow on some processor by default."""
     import onnx
 
     if isinstance(file, bytes):
-        return _QDQ in file and _may_overflow(onnx.load_from_string(file).graph)
+        return _QDQ in file and _is_out_of_range(onnx.load_from_string(file).graph)
     with open(file, "rb") as stream:
         # Float files, which may be large, are not parsed.
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(_QDQ) < 0:
                 return False
-    return _may_overflow(onnx.load(file, load_external_data=False).graph)
+    return _is_out_of_range(onnx.load(file, load_external_data=False).graph)
 
 
 def warn() -> None:
@@ -75,33 +81,21 @@ def warn() -> None:
     warnings.warn(
         "on this processor (x86 without VNNI) the int8 kernels of ONNX Runtime overflow; "
         f"here the file runs with {'='.join(EXACT)}, which is exact and slower: set it "
-        "in your session too (SessionOptions.add_session_config_entry), or export with "
-        "--reduce-range (reduce_range=True), which OpenVINO needs here too",
+        "in your session too (SessionOptions.add_session_config_entry); a file exported "
+        "from the network without full_range needs neither, and is right in OpenVINO too",
         Overflow,
         stacklevel=3,
     )
 
 
-def _may_overflow(graph: Any) -> bool:
-    """Whether a graph has uint8 activations and int8 weights of more than 7 bits."""
+def _is_out_of_range(graph: Any) -> bool:
+    """Whether a graph has uint8 activations and pairs of int8 weights out of range."""
     import onnx
 
-    kinds = onnx.TensorProto
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-
-    def read(node: Any, kind: str, position: int, dtype: int) -> list[Any]:
-        names = [node.input[position]] if node.op_type == kind else []
-        found = [constants[name] for name in names if name in constants]
-        return [tensor for tensor in found if tensor.data_type == dtype]
-
-    activations = (read(node, "QuantizeLinear", 2, kinds.UINT8) for node in graph.node)
-    if not any(activations):
-        return False
-    return any(
-        # Values in a file of their own are not read: they may be of more than 7 bits.
-        tensor.external_data
-        or np.abs(onnx.numpy_helper.to_array(tensor).astype("int16")).max(initial=0)
-        > _LARGEST_SAFE
+    zeros = {
+        node.input[2]
         for node in graph.node
-        for tensor in read(node, "DequantizeLinear", 0, kinds.INT8)
-    )
+        if node.op_type == "QuantizeLinear" and len(node.input) > 2
+    }
+    kinds = {tensor.data_type for tensor in graph.initializer if tensor.name in zeros}
+    return onnx.TensorProto.UINT8 in kinds and pairs.exceeds(graph)

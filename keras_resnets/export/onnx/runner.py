@@ -89,7 +89,6 @@ class OnnxRunner:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        options.add_session_config_entry(*overflow.EXACT)
         taps: dict[str, str] = {}
         self._turns: dict[str, list[int]] = {}
         with scratch_folder() as folder:
@@ -98,17 +97,13 @@ class OnnxRunner:
                 tapped = folder / "tapped.onnx"
                 taps, self._turns = _tap_logits(file, tapped)
                 file = tapped if taps else file
-            self._session = runtime.InferenceSession(
-                file if isinstance(file, bytes) else str(file),
-                options,
-                providers=["CPUExecutionProvider"],
-                # The fallback would print errors of a damaged file, and try again.
-                enable_fallback=False,
-            )
+            self._session = _opened(runtime, file, options)
             # The runtime has found it valid.
             self.overflows = overflow.concerns(file)
-        if self.overflows:
-            overflow.warn()
+            if self.overflows:
+                overflow.warn()
+                options.add_session_config_entry(*overflow.EXACT)
+                self._session = _opened(runtime, file, options)
         self._outputs = taps or {
             out.name: out.name for out in self._session.get_outputs()
         }
@@ -157,6 +152,16 @@ class OnnxRunner:
         """Returns the median seconds of one inference, without copying `image`."""
         feeds = {self._input: self._given(image)}
         return median_seconds(lambda: self._session.run(None, feeds), runs, warmup)
+
+
+def _opened(runtime: Any, file: Any, options: Any) -> Any:
+    return runtime.InferenceSession(
+        file if isinstance(file, bytes) else str(file),
+        options,
+        providers=["CPUExecutionProvider"],
+        # The fallback would print errors of a damaged file, and try again.
+        enable_fallback=False,
+    )
 
 
 def _looks_first(shape: Sequence[int | None]) -> bool:
