@@ -114,6 +114,7 @@ def to_onnx(
         9
     """
     _check_choices(layout, method, opset)
+    _check_ranges(full_range, reduce_range=reduce_range, symmetric=symmetric)
     recipe = number_formats.current_recipe(
         recipe, FORMATS["onnx"].recipes, stacklevel=4
     )
@@ -138,12 +139,6 @@ def to_onnx(
         full_range=full_range,
     )
     numbers = place.numbers
-    if full_range and (reduce_range or symmetric):
-        other = "reduce_range" if reduce_range else "symmetric"
-        raise InvalidArgument(
-            "full_range is a range of int8 weights for uint8 activations; got "
-            f"{other} too"
-        )
     if symmetric and numbers.name != "int8":
         raise InvalidArgument(
             f"symmetric applies to int8 activations; got the recipe {recipe}"
@@ -160,31 +155,22 @@ def to_onnx(
         if numbers.name == "float16":
             proto = _checked_half(proto, ready, layout, model.name)
         elif not ready.convert and numbers.name == "int8":
-            fits = not (full_range or reduce_range or symmetric)
-            floats = pairs.constants(proto.graph) if fits else {}
+            floats = {} if full_range else pairs.constants(proto.graph)
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
-            if fits:
+            if not (full_range or reduce_range or symmetric):
                 pairs.limit(proto.graph, floats)
         save(proto, constants, ready, file)
         # The file is complete, and the checker reads all of it.
         del proto
         check_valid(file)
 
-    facts = {
-        "opset": opset,
-        "layout": layout,
-        "batch": batch,
-        "symmetric": symmetric,
-    }
+    facts = {"opset": opset, "layout": layout, "batch": batch, "symmetric": symmetric}
     if ready.convert:
         facts |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     else:
         used = method if numbers.name == "int8" else None
-        facts |= {
-            "reduce_range": reduce_range,
-            "full_range": full_range,
-            "method": used,
-        }
+        ranges = {"reduce_range": reduce_range, "full_range": full_range}
+        facts |= {**ranges, "method": used}
     return landing.land(place, ready, write, facts)
 
 
@@ -192,6 +178,16 @@ def _check_choices(layout: str, method: str, opset: int) -> None:
     check_choice("layout", layout, LAYOUTS)
     check_choice("method", method, METHODS)
     check_choice("opset", opset, OPSETS)
+
+
+def _check_ranges(full_range: bool, **others: bool) -> None:
+    """Raises `InvalidArgument` if two arguments give int8 files another range."""
+    other = next((name for name, is_set in others.items() if is_set), None)
+    if full_range and other:
+        raise InvalidArgument(
+            "full_range is a range of int8 weights for uint8 activations; got "
+            f"{other} too"
+        )
 
 
 def _checked_half(proto: Any, ready: Ready, layout: str, name: str) -> Any:

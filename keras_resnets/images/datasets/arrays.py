@@ -50,12 +50,6 @@ def npz_parts(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
         return _parts_of(file.names)
 
 
-def has_labels(path: pathlib.Path, part: str) -> bool:
-    """Returns whether an .npz file has the labels of a part whose images it has."""
-    with npz.opened(path, f"{_USUAL}, or of other splits") as file:
-        return _parts_of(file.names)[part][1] in file.names
-
-
 def _parts_of(names: list[str]) -> dict[str, tuple[str, ...]]:
     """See `npz_parts`."""
     by_key = {name.casefold(): name for name in names}

@@ -24,7 +24,6 @@ from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
 from keras_resnets.images.datasets.arrays import check_no_gaps
-from keras_resnets.images.datasets.arrays import has_labels
 from keras_resnets.images.datasets.arrays import notes_of_pixels
 from keras_resnets.images.datasets.arrays import npz_parts
 from keras_resnets.images.datasets.arrays import read_parts
@@ -48,7 +47,6 @@ if typing.TYPE_CHECKING:
 SHARE = 0.1
 # The order of the parts in fingerprints.
 _ORDER = ("train", "validation", "test")
-_UNLABELLED = "the test split of {} is ignored: it has no labels"
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -270,18 +268,14 @@ def _npz(
     multi_label: bool = False,
     channels: int | None = None,
 ) -> Opened:
-    there, notes = set(npz_parts(path)), []
+    there = set(npz_parts(path))
     if part is not None:
         only = part if part in there or part == "train" else "validation"
         there = {only if only in there else part}
     elif "train" not in there:
         there = {"train"}
-    elif "test" in there and not has_labels(path, "test"):
-        there.remove("test")
-        notes.append(_UNLABELLED.format(path.name))
     part_names = [name for name in _ORDER if name in there]
-    parts = read_parts(path, part_names, multi_label, channels)
-    return _arrays(path.name, parts, notes=notes)
+    return _arrays(path.name, read_parts(path, part_names, multi_label, channels))
 
 
 def _loaded(name: str) -> Opened:
@@ -290,12 +284,9 @@ def _loaded(name: str) -> Opened:
 
 
 def _arrays(
-    name: str,
-    parts: dict[str, tuple[np.ndarray, np.ndarray]],
-    names: typing.Any = None,
-    notes: Sequence[str] = (),
+    name: str, parts: dict[str, tuple[np.ndarray, np.ndarray]], names: typing.Any = None
 ) -> Opened:
-    opened = Opened(name, names, tuple(notes))
+    opened = Opened(name, names)
     for part, (pixels, labels) in parts.items():
         # The reader has already told multi-label rows from one-hot ones.
         check_arrays(pixels, labels, f"x_{part}", f"y_{part}", labels.ndim == 2)
@@ -364,7 +355,7 @@ def _sharded(
         files = parts[name_of_part]
         is_test = name_of_part == "test" and keys and not needed
         if is_test and not tfrecords.has_labels(files[0], keys):
-            notes.append(_UNLABELLED.format(name))
+            notes.append(f"the test split of {name} is ignored: it has no labels")
             continue
         listings[name_of_part], keys = tfrecords.list_records(files, keys)
     listings = tfrecords.from_zero(listings, keys)
