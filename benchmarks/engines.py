@@ -42,12 +42,11 @@ def row(network, engine, recipe, found):
     label = f"{name} {pathlib.PurePath(weights).name}".strip()
     if "refused" in found:
         return (label, engine, recipe, f"refused: {found['refused']}", "")
-    shares = (f"{100 * found[key]:.2f}" for key in ("top1", "agreement"))
     return (
         f"{label} ({100 * found['float']:.2f})",
         engine,
         recipe,
-        ", ".join((*shares, f"{found['rmse']:.4f}")),
+        fine_tuning.said(found),
         f"{found['bytes']:,}",
     )
 

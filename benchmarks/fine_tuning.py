@@ -203,6 +203,12 @@ class Subject:
         return accuracy.compare(model or self.model, path, self.test)
 
 
+def said(figures):
+    """Top-1, agreement and RMSE of `Subject.measured`, as the tables show them."""
+    shares = (f"{100 * figures[key]:.2f}" for key in ("top1", "agreement"))
+    return ", ".join((*shares, f"{figures['rmse']:.4f}"))
+
+
 def shipped():
     """The weights in this package: a name, or NAME=TAG where it is not the default."""
     from keras_resnets.weights import records

@@ -42,11 +42,6 @@ def figures_of(subject, kind):
     return found
 
 
-def said(figures):
-    shares = (f"{100 * figures[key]:.2f}" for key in ("top1", "agreement"))
-    return ", ".join((*shares, f"{figures['rmse']:.4f}"))
-
-
 def main():
     parser = common.parser(__doc__)
     parser.add_argument("--data", required=True, metavar="NPZ")
@@ -61,7 +56,8 @@ def main():
                 found = figures_of(subject, kind)
                 figures[f"{network} {kind}"] = found
                 label = f"{network} ({100 * found['exact']['float']:.2f})"
-                rows.append((label, kind, said(found["exact"]), said(found["default"])))
+                shown = map(fine_tuning.said, (found["exact"], found["default"]))
+                rows.append((label, kind, *shown))
                 print(*rows[-1], sep=" | ", flush=True)
     common.show(HEADERS, rows)
     common.write(arguments.json, figures)

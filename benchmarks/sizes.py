@@ -63,7 +63,7 @@ def mixed(subject, points):
             subject.model, subject.chosen, held, budget, place, points=points
         )
         between = [x for x in front.points if x.layers["4"] and x.layers["8"]]
-        return [figures(subject, point.path) for point in between]
+        return [subject.measured(point.path) for point in between]
 
 
 def pruned(subject, epochs):
@@ -80,17 +80,7 @@ def pruned(subject, epochs):
     quantization.quantize(
         model, path, "static_wi8_ai8", subject.chosen, overwrite=True, sparse=True
     )
-    return figures(subject, path)
-
-
-def figures(subject, path):
-    compared = subject.figures(path)
-    return {
-        "top1": compared.file_top1,
-        "agreement": compared.agreement,
-        "rmse": compared.rmse,
-        "bytes": path.stat().st_size,
-    }
+    return subject.measured(path)
 
 
 def measure(arguments):

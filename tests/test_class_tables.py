@@ -6,6 +6,7 @@ import pytest
 from data_sources import picture
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images.datasets.sources import list_part
 from keras_resnets.images.datasets.sources import open_dataset
 from keras_resnets.images.datasets.sources import open_part
 from keras_resnets.images.labels import class_names
@@ -128,6 +129,20 @@ def test_a_competitions_test_images_have_no_labels(train, test, tmp_path):
     (tmp_path / "val.csv").write_text(train)
     split, notes = open_part(tmp_path, "test")
     assert split.count == 3 and note in notes
+
+
+def test_train_and_test_images_may_have_the_same_names(tmp_path):
+    write(tmp_path, lines("id,label", "xyz"), name="train.csv", inside="train_images")
+    write(tmp_path, "id,label\n0,y\n1,z\n", name="test.csv", inside="test")
+    for part, folder in (("train", "train_images"), ("test", "test")):
+        listing, _ = list_part(tmp_path, part)
+        count = {"train": 3, "test": 2}[part]
+        assert listing.names == [f"{folder}/{n}.png" for n in range(count)]
+    assert open_dataset(tmp_path, validation=0).test.labels.tolist() == [1, 2]
+    # The name of this table tells no part.
+    (tmp_path / "train.csv").rename(tmp_path / "labels.csv")
+    with pytest.raises(InvalidArgument, match="0.png matches 2 images"):
+        open_dataset(tmp_path / "labels.csv", validation=0)
 
 
 def test_a_label_column_of_another_name_is_one_in_the_test_table(tmp_path):

@@ -25,8 +25,8 @@ def written(model, path, **options):
     return onnx.load(path).graph
 
 
-def products_cut_off(graph):
-    """Whether one of vpmaddubsw's sums is cut off, with all inputs 0 or 255.
+def saturates(graph):
+    """Whether one of vpmaddubsw's sums saturates, with all inputs 0 or 255.
 
     Each kernel is laid out as an im2col matrix, inputs of a place together; also with
     the channels of each place filled up to an even number.
@@ -57,12 +57,12 @@ def products_cut_off(graph):
 
 @pytest.mark.costly_but("grouped", "shortcut_a")
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_no_pair_of_products_is_cut_off(kind, tmp_path):
+def test_no_pair_of_products_saturates(kind, tmp_path):
     model = small_model(kind, input_shape=(32, 32, 3))
     graph = written(model, tmp_path / "net.onnx")
-    assert not products_cut_off(graph) and not pairs.exceeds(graph)
+    assert not saturates(graph) and not pairs.exceeds(graph)
     full = written(model, tmp_path / "full.onnx", full_range=True)
-    assert products_cut_off(full) and pairs.exceeds(full)
+    assert saturates(full) and pairs.exceeds(full)
 
 
 def test_rounding_is_finer_than_that_of_seven_bits(tmp_path):

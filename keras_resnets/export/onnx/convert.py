@@ -155,10 +155,10 @@ def to_onnx(
         if numbers.name == "float16":
             proto = _checked_half(proto, ready, layout, model.name)
         elif not ready.convert and numbers.name == "int8":
-            floats = {} if full_range else pairs.constants(proto.graph)
+            as_is = full_range or reduce_range or symmetric
+            floats = {} if as_is else pairs.weights(proto.graph)
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
-            if not (full_range or reduce_range or symmetric):
-                pairs.limit(proto.graph, floats)
+            pairs.limit(proto.graph, floats)
         save(proto, constants, ready, file)
         # The file is complete, and the checker reads all of it.
         del proto

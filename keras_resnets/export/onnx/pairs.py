@@ -1,8 +1,8 @@
 """Scales of int8 weights with which the sum of two products fits in 16 bits.
 
 The int8 kernels of x86 processors without VNNI multiply bytes by the instruction
-`vpmaddubsw`, which adds two neighbouring products of a uint8 and an int8 in 16 bits and
-cuts the sum off. Neighbours are inputs 0 and 1, 2 and 3, ... of a convolution's kernel,
+`vpmaddubsw`, which adds two neighbouring products of a uint8 and an int8 in 16 bits, where
+the sum saturates. Neighbours are inputs 0 and 1, 2 and 3, ... of a convolution's kernel,
 channels fastest. Their weights need not be of 7 bits: it is enough that those of one sign
 add up to at most 128, since 255 * 128 is less than 32,768.
 """
@@ -16,6 +16,8 @@ from keras_resnets.export.onnx.links import Links
 # The largest sum of two int8 weights whose products with 255 fit in 16 bits.
 LARGEST = 128
 _OPERATORS = ("Conv", "Gemm", "MatMul")
+# What ONNX Runtime's quantizer appends to the name of a tensor that it stores as integers.
+_QUANTIZED = "_quantized"
 
 
 def limit(graph: typing.Any, floats: typing.Mapping[str, np.ndarray]) -> None:
@@ -26,13 +28,13 @@ def limit(graph: typing.Any, floats: typing.Mapping[str, np.ndarray]) -> None:
 
     Args:
         graph: an ONNX graph whose weights are int8, symmetric around 0; changed in place.
-        floats: the weights and biases before they were quantized, see `constants`.
+        floats: the weights before they were quantized, see `weights`; others stay.
     """
-    for name, (operator, axis, biases) in _weights(graph).items():
+    for name, (operator, axis, biases) in _dequantized(graph).items():
         links = Links(graph)
         node = links.maker(name)
         scales = links.constant(node.input[1])
-        kernel = floats.get(_before(node.input[0]))
+        kernel = floats.get(node.input[0].removesuffix(_QUANTIZED))
         if kernel is None:
             continue
         by_channel = _spread(scales, kernel.ndim, axis)
@@ -50,22 +52,20 @@ def limit(graph: typing.Any, floats: typing.Mapping[str, np.ndarray]) -> None:
         for bias in filter(None, map(links.maker, biases)):
             wide = links.constant(bias.input[1]) * factors
             _replace(graph, bias.input[1], wide.astype("float32"))
-            value = floats[_before(bias.input[0])] / wide
+            # A step of int32 is so small that rounding twice does no harm.
+            value = links.constant(bias.input[0]) / factors
             _replace(graph, bias.input[0], _rounded(value, "int32"))
 
 
-def constants(graph: typing.Any) -> dict[str, np.ndarray]:
-    """Returns the float constants of a graph that are not numbers, by name.
+def weights(graph: typing.Any) -> dict[str, np.ndarray]:
+    """Returns the constant float weights of a graph's operators, by name.
 
     ONNX Runtime's quantizer takes them out of the graph that it is given.
     """
-    import onnx
-
-    return {
-        tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims
-    }
+    links = Links(graph)
+    named = (n.input[1] for n in graph.node if n.op_type in _OPERATORS)
+    found = {name: links.constant(name) for name in named}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def exceeds(graph: typing.Any) -> bool:
@@ -76,7 +76,7 @@ def exceeds(graph: typing.Any) -> bool:
     """
     import onnx
 
-    links, known = Links(graph), _weights(graph)
+    links, known = Links(graph), _dequantized(graph)
     for node in graph.node:
         if node.op_type != "DequantizeLinear":
             continue
@@ -123,7 +123,7 @@ def largest_pair(kernel: np.ndarray, axis: int, operator: str) -> np.ndarray:
     return largest
 
 
-def _weights(graph: typing.Any) -> dict[str, tuple[str, int, list[str]]]:
+def _dequantized(graph: typing.Any) -> dict[str, tuple[str, int, list[str]]]:
     """Returns (operator, channel axis, biases) of each tensor of dequantized weights."""
     links = Links(graph)
     found: dict[str, tuple[str, int, list[str]]] = {}
@@ -151,11 +151,6 @@ def _channel_axis(node: typing.Any, weights: typing.Any) -> int | None:
         return None
     is_turned = any(each.name == "transB" and each.i for each in node.attribute)
     return 0 if node.op_type == "Conv" or is_turned else 1
-
-
-def _before(name: str) -> str:
-    """The name of a tensor before ONNX Runtime's quantizer stored it as integers."""
-    return name.removesuffix("_quantized")
 
 
 def _spread(scales: np.ndarray, rank: int, axis: int) -> np.ndarray:

@@ -87,7 +87,8 @@ def open_tables(
         )
     notes: tuple[str, ...] = ()
     if part == "test" and {"test", "validation"} <= {*tables}:
-        tables, notes = _with_labels(tables)
+        if not label_tables.has_labels(tables["test"]):
+            part, notes = "validation", (_unlabelled_note(tables["test"]),)
     if part is not None:
         fits = part if part in tables or part == "train" else "validation"
         tables = {fits: tables[fits]} if fits in tables else tables
@@ -135,10 +136,10 @@ def list_tables(
     columns: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     finder = _Finder()
-    for part in sorted(tables, key=lambda part: part != "train"):
-        if part == "test" and listings:
-            tables, skipped = _with_labels(tables, columns)
-        if (path := tables.get(part)) is None:
+    for part, path in sorted(tables.items(), key=lambda item: item[0] != "train"):
+        is_test = part == "test" and listings
+        if is_test and not label_tables.has_labels(path, columns):
+            skipped = (_unlabelled_note(path),)
             continue
         rows = label_tables.read(path, names if multi_label else None)
         if multi_label:
@@ -147,7 +148,7 @@ def list_tables(
             pairs = pairs or tuple((name, name) for name in rows.names)
             rows = _with_classes(rows, pairs)
         columns = columns or rows.columns
-        listing = _listing(rows, finder)
+        listing = _listing(rows, finder, part)
         if rows.parts is None or part:
             listings[part or alone] = listing
             continue
@@ -162,15 +163,8 @@ def list_tables(
     return pairs, listings
 
 
-def _with_labels(
-    tables: dict[str, pathlib.Path], columns: Sequence[str] = ()
-) -> tuple[dict[str, pathlib.Path], tuple[str, ...]]:
-    """Returns (tables without one of test images that has no labels, a note on it)."""
-    test = tables["test"]
-    if label_tables.has_labels(test, columns):
-        return tables, ()
-    note = f"{printable(str(test))} is ignored: it has no labels"
-    return {part: path for part, path in tables.items() if part != "test"}, (note,)
+def _unlabelled_note(path: pathlib.Path) -> str:
+    return f"{printable(str(path))} is ignored: it has no labels"
 
 
 def _unlisted_notes(finder: "_Finder") -> tuple[str, ...]:
@@ -215,9 +209,9 @@ def _places(lengths: Sequence[int]) -> np.ndarray:
     return places
 
 
-def _listing(rows: label_tables.Rows, finder: "_Finder") -> FileListing:
+def _listing(rows: label_tables.Rows, finder: "_Finder", part: str) -> FileListing:
     root = rows.path.parent
-    paths = [finder.find(root, name) for name in rows.files]
+    paths = [finder.find(root, name, part) for name in rows.files]
     missing = [
         f"{printable(name, 60)} (line {line})"
         for name, line, path in zip(rows.files, rows.lines, paths, strict=True)
@@ -244,12 +238,13 @@ class _Finder:
         self._index: dict[pathlib.Path, dict[str, list[str]]] = {}
         self._listed: dict[str, set[str]] = {}
 
-    def find(self, root: pathlib.Path, name: str) -> str | None:
+    def find(self, root: pathlib.Path, name: str, part: str) -> str | None:
         """Returns the path of an image, or None.
 
         Args:
             root: folder of the table.
             name: name in the table, with or without the suffix of the file.
+            part: the part that the name of the table tells; `""` for none.
         """
         for said in dict.fromkeys((name, name.replace("\\", "/"))):
             path = os.path.join(root, said)
@@ -265,6 +260,10 @@ class _Finder:
             within = [
                 path for path in candidates if _ends(path, said, key.endswith("."))
             ]
+            if len(within or candidates) > 1:
+                # A competition has train/1.png and test/1.png.
+                same = [path for path in within or candidates if _is_in(path, part)]
+                within = same or within
             if len(within or candidates) == 1:
                 return self._found(os.path.join(root, (within or candidates)[0]))
             if candidates:
@@ -289,6 +288,11 @@ class _Finder:
             and not is_hidden(name)
             and label_tables.plain(name) not in names
         ]
+
+
+def _is_in(path: str, part: str) -> bool:
+    """Returns whether a folder of a relative path has the name of a part."""
+    return part in map(part_called, pathlib.PurePosixPath(path).parts[:-1])
 
 
 def _ends(path: str, name: str, bare: bool) -> bool:
