@@ -10,11 +10,15 @@ import pytest
 from commands import refused
 from commands import run
 from conftest import ROOT
+from helpers import noise
+from helpers import small_model
 from PIL import Image
 
 import keras_resnets
 import keras_resnets.export.tflite.runner
+from keras_resnets import quantization
 from keras_resnets.export import number_formats
+from keras_resnets.export import to_keras
 
 RESNET8 = ["export", "tflite", "--model", "resnet8"]
 
@@ -208,6 +212,30 @@ def test_features_of_weights_without_a_classifier(folder, capsys):
 def test_symmetric_is_of_int8(folder, capsys):
     words = ["export", "onnx", "--model", "resnet8", "--symmetric"]
     assert "storage of activations in int8 files" in refused(*words, capsys=capsys)
+    words[-1:] = ["--recipe", "static_wi8_ai8", "--full-range", "--reduce-range"]
+    assert "two ranges of int8 weights" in refused(*words, capsys=capsys)
+
+
+def test_options_of_int8_files_for_a_quantization_aware_file(folder, capsys):
+    """Its recipe is that of the file, not the default of the option."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = small_model("shortcut_d", input_shape=(16, 16, 3), axes={"depths": (1, 1)})
+    images = noise(12, 16, 16, 3)
+    to_keras(quantization.quantize_aware(model, calibration=images), "aware.keras")
+    to_keras(model, "float.keras")
+    mode = ("--mode", "raw")
+    words = (*mode, "--symmetric", "--full-range", "--output", "a.onnx")
+    code, out, err = run("export", "onnx", "aware.keras", *words, capsys=capsys)
+    assert code == 0 and "a.onnx" in names(folder), err
+    words = (*words, "--overwrite")
+    line = refused("export", "onnx", "float.keras", *words, capsys=capsys)
+    assert "got --recipe float32" in line
+    words = (*mode, "--io-dtype", "uint8", "--output", "a.tflite")
+    code, out, err = run("export", "tflite", "aware.keras", *words, capsys=capsys)
+    assert code == 0, err
+    (given,) = Interpreter("a.tflite").get_input_details()
+    assert given["dtype"] == np.uint8
 
 
 def test_endings_in_capitals(folder, capsys):

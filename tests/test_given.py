@@ -130,7 +130,8 @@ def scales_and_zero_points(path):
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_onnx_is_the_qdq_file(layout, models, tmp_path):
     model, aware = models
-    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES, layout=layout)
+    options = {"layout": layout, "full_range": True}
+    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES, **options)
     assert report.quantize == "int8" and report.logits.sqnr > 35
     assert sqnr(model, report.path) > 20
     kinds, _, constants = scales_and_zero_points(report.path)
@@ -160,7 +161,7 @@ def test_symmetric_activations(models, tmp_path):
 def test_onnx_of_every_kind(kind, tmp_path):
     model = small_model(kind, input_shape=SHAPE, axes=ONE_UNIT)
     aware = quantization.quantize_aware(model, calibration=IMAGES)
-    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES)
+    report = to_onnx(aware, tmp_path / "a.onnx", images=IMAGES, full_range=True)
     assert report.logits.sqnr > 35 and sqnr(model, report.path) > 20
     assert floats_of_the_runtime(report.path, tmp_path) == []
 

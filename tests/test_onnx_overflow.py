@@ -3,10 +3,12 @@
 import re
 import warnings
 
+import onnxruntime
 import pytest
 import zoo
 from commands import run
 from helpers import noise
+from onnxruntime import quantization
 
 from keras_resnets.cli.printing import output
 from keras_resnets.errors import TrainingNote
@@ -44,8 +46,9 @@ def test_files_are_run_exactly_on_every_processor(name, full, tmp_path):
         ({"full_range": True}, True),
         ({"reduce_range": True}, False),
         ({"symmetric": True}, False),
+        ({"symmetric": True, "full_range": True}, True),
     ],
-    ids=["default", "full_range", "reduce_range", "symmetric"],
+    ids=["default", "full_range", "reduce_range", "symmetric", "both"],
 )
 def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
     with warnings.catch_warnings(record=True) as caught:
@@ -58,6 +61,53 @@ def test_only_files_that_may_overflow_warn(options, warns, is_old, tmp_path):
     for warning in found:
         assert "=".join(overflow.EXACT) in str(warning.message)
         assert "without full_range" in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    ("form", "activations", "weights", "is_concerned"),
+    [
+        ("QDQ", "QInt8", "QInt8", True),
+        ("QDQ", "QUInt8", "QInt8", True),
+        ("QDQ", "QUInt8", "QUInt8", False),
+        ("QDQ", "QInt16", "QInt8", False),
+        ("QOperator", "QUInt8", "QInt8", True),
+        ("QOperator", "QUInt8", "QUInt8", False),
+        (None, None, "QInt8", True),
+        (None, None, "QUInt8", False),
+    ],
+)
+def test_files_of_the_runtimes_own_quantizer(
+    form, activations, weights, is_concerned, tmp_path
+):
+    """Static ones (its default is int8 twice), with integer operators, and dynamic ones."""
+    model = zoo.seeded("swish")
+    source, path = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    to_onnx(model, source)
+    kinds = quantization.QuantType
+    if form is None:
+        quantization.quantize_dynamic(source, path, weight_type=kinds[weights])
+    else:
+        name = onnxruntime.InferenceSession(source).get_inputs()[0].name
+        quantization.quantize_static(
+            source,
+            path,
+            Reader({name: image[None]} for image in IMAGES),
+            quant_format=quantization.QuantFormat[form],
+            activation_type=kinds[activations],
+            weight_type=kinds[weights],
+        )
+    assert overflow.may_overflow(path) == is_concerned
+    assert overflow.may_overflow(path.read_bytes()) == is_concerned
+
+
+class Reader(quantization.CalibrationDataReader):
+    """Images for the runtime's quantizer."""
+
+    def __init__(self, feeds):
+        self._feeds = iter(feeds)
+
+    def get_next(self):
+        return next(self._feeds, None)
 
 
 def test_float_files_do_not_warn(is_old, tmp_path):

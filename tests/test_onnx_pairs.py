@@ -11,6 +11,7 @@ from helpers import small_model
 
 import keras_resnets
 from keras_resnets import InvalidArgument
+from keras_resnets import quantization
 from keras_resnets.export import to_onnx
 from keras_resnets.export.onnx import overflow
 from keras_resnets.export.onnx import pairs
@@ -129,14 +130,56 @@ def test_the_runtime_computes_the_same_with_and_without_its_exact_mode(tmp_path)
     np.testing.assert_array_equal(*outputs)
 
 
-@pytest.mark.parametrize("other", ["reduce_range", "symmetric"])
-def test_one_range_at_a_time(other, tmp_path):
-    options = {"full_range": True, other: True}
-    with pytest.raises(
-        InvalidArgument, match=f"full_range is a range.*got {other} too"
-    ):
-        written(zoo.seeded("swish"), tmp_path / "net.onnx", **options)
+def test_one_range_at_a_time(tmp_path):
+    with pytest.raises(InvalidArgument, match="reduce_range and full_range are two"):
+        written(
+            zoo.seeded("swish"),
+            tmp_path / "net.onnx",
+            full_range=True,
+            reduce_range=True,
+        )
     assert not list(tmp_path.iterdir())
+
+
+def test_symmetric_activations_are_in_range_too(tmp_path):
+    """Where the runtime computes them in integers, it makes them uint8."""
+    model = small_model("shortcut_d", input_shape=(32, 32, 3))
+    for full in (False, True):
+        path = tmp_path / f"{full}.onnx"
+        graph = written(model, path, symmetric=True, full_range=full)
+        assert saturates(graph) == full
+        assert overflow.may_overflow(path) == full
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_quantization_aware_networks_are_in_range_too(symmetric, tmp_path):
+    model = small_model("shortcut_d", input_shape=(16, 16, 3), axes={"depths": (1, 1)})
+    images = 0.4 * noise(12, 16, 16, 3)
+    aware = quantization.quantize_aware(model, calibration=images)
+    graphs, errors = [], []
+    for full in (False, True):
+        path = tmp_path / f"{full}.onnx"
+        options = {"symmetric": symmetric, "full_range": full}
+        report = to_onnx(aware, path, images=images, **options)
+        errors.append(report.logits.sqnr)
+        graphs.append(onnx.load(path).graph)
+        assert saturates(graphs[-1]) == pairs.exceeds(graphs[-1]) == full
+        assert overflow.may_overflow(path) == full
+    assert 25 < errors[0] < errors[1] + 3
+    limited, full = map(Links, graphs)
+    same = []
+    for node in graphs[0].node:
+        if node.op_type == "Conv":
+            stored, scales, _ = limited.maker(node.input[1]).input
+            ours, theirs = (
+                side.constant(stored).astype(int) for side in (limited, full)
+            )
+            sums = np.array([pairs.largest_pair(x, 0, "Conv") for x in (ours, theirs)])
+            # Channels whose pairs are in range keep the integers they were trained with.
+            kept = (ours == theirs).all(axis=(1, 2, 3))
+            assert kept[sums[1] <= pairs.LARGEST].all()
+            same.extend(kept)
+    assert any(same) and not all(same)
 
 
 @pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])

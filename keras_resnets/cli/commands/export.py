@@ -156,12 +156,13 @@ class Options(network.Network, network.Output, calibration.Calibration):
     def __post_init__(self) -> None:
         super().__post_init__()
         network.check_photos(self)
-        for name, option in {**_OPTIONS, "method": _METHOD}.items():
-            is_set = getattr(self, name) is not None
-            if is_set and option.numbers and self.numbers.name not in option.numbers:
-                raise InvalidArgument(
-                    f"{option.flag} sets {option.what}; got --recipe {self.recipe}"
-                )
+        if self.reduce_range and self.full_range:
+            raise InvalidArgument(
+                "--reduce-range and --full-range are two ranges of int8 weights: give "
+                "one of them"
+            )
+        if not self.is_own:
+            self.check_numbers(self.numbers)
         if self.features and (self.logits or self.predict):
             raise InvalidArgument(
                 "--features returns feature maps: leave out --logits and --predict"
@@ -184,6 +185,18 @@ class Options(network.Network, network.Output, calibration.Calibration):
                 "--calibration-count is the number of images of --calibration, which is "
                 "missing"
             )
+
+    def check_numbers(self, numbers: number_formats.NumberFormat) -> None:
+        """Raises `InvalidArgument` for an option of other number formats.
+
+        That of a quantization-aware `.keras` file is known when it is loaded.
+        """
+        for name, option in {**_OPTIONS, "method": _METHOD}.items():
+            is_set = getattr(self, name) is not None
+            if is_set and option.numbers and numbers.name not in option.numbers:
+                raise InvalidArgument(
+                    f"{option.flag} sets {option.what}; got --recipe {self.recipe}"
+                )
 
     def _check_heatmap(self) -> None:
         if self.heatmap and (self.logits or self.features or self.predict):
@@ -359,11 +372,14 @@ def _export(asked: Options) -> None:
     form = asked.form
     with native_logs_hidden():
         from keras_resnets.cli.printing import reports
+        from keras_resnets.export import model_kinds
         from keras_resnets.images import loading
 
         path = asked.path()
         form.room.check_output(path, asked.overwrite)
         model, _, source = network.build(asked, head_needed=not asked.features)
+        kind = model_kinds.kind_of(model)
+        asked.check_numbers(kind.numbers if kind else asked.numbers)
         preprocessing = model.preprocessing
         chosen = photo = None
         if asked.data is not None:

@@ -94,7 +94,8 @@ def to_onnx(
             with a zero point.
         full_range: int8 weights of 8 bits for processors on which no kernel overflows.
             By default the weights of neighbouring inputs add up to at most 128, so that
-            kernels of x86 processors without VNNI are exact too; see `pairs`.
+            kernels of x86 processors without VNNI are exact too; see `pairs`. Those of
+            a quantization-aware model are then rounded again where a pair is larger.
 
     Returns:
         An `ExportReport`.
@@ -114,7 +115,7 @@ def to_onnx(
         9
     """
     _check_choices(layout, method, opset)
-    _check_ranges(full_range, reduce_range=reduce_range, symmetric=symmetric)
+    check_ranges(reduce_range, full_range)
     recipe = number_formats.current_recipe(
         recipe, FORMATS["onnx"].recipes, stacklevel=4
     )
@@ -136,16 +137,19 @@ def to_onnx(
         images,
         reduce_range=reduce_range,
         method=None if method == "minmax" else method,
-        full_range=full_range,
     )
     numbers = place.numbers
-    if symmetric and numbers.name != "int8":
-        raise InvalidArgument(
-            f"symmetric applies to int8 activations; got the recipe {recipe}"
+    if numbers.name != "int8":
+        _refuse_integers(
+            recipe,
+            reduce_range=reduce_range,
+            full_range=full_range,
+            symmetric=symmetric,
         )
 
     def write(file: pathlib.Path) -> None:
         constants: dict[str, np.ndarray] = {}
+        floats: dict[str, np.ndarray] = {}
         if ready.convert:
             proto = ready.convert(ready, opset, layout, symmetric)
         else:
@@ -155,9 +159,9 @@ def to_onnx(
         if numbers.name == "float16":
             proto = _checked_half(proto, ready, layout, model.name)
         elif not ready.convert and numbers.name == "int8":
-            as_is = full_range or reduce_range or symmetric
-            floats = {} if as_is else pairs.weights(proto.graph)
+            floats = pairs.weights(proto.graph)
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
+        if numbers.name == "int8" and not (full_range or reduce_range):
             pairs.limit(proto.graph, floats)
         save(proto, constants, ready, file)
         # The file is complete, and the checker reads all of it.
@@ -169,8 +173,8 @@ def to_onnx(
         facts |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     else:
         used = method if numbers.name == "int8" else None
-        ranges = {"reduce_range": reduce_range, "full_range": full_range}
-        facts |= {**ranges, "method": used}
+        facts |= {"reduce_range": reduce_range, "method": used}
+    facts["full_range"] = full_range
     return landing.land(place, ready, write, facts)
 
 
@@ -180,14 +184,19 @@ def _check_choices(layout: str, method: str, opset: int) -> None:
     check_choice("opset", opset, OPSETS)
 
 
-def _check_ranges(full_range: bool, **others: bool) -> None:
-    """Raises `InvalidArgument` if two arguments give int8 files another range."""
-    other = next((name for name, is_set in others.items() if is_set), None)
-    if full_range and other:
+def check_ranges(reduce_range: bool | None, full_range: bool | None) -> None:
+    """Raises `InvalidArgument` if int8 weights would have two ranges."""
+    if reduce_range and full_range:
         raise InvalidArgument(
-            "full_range is a range of int8 weights for uint8 activations; got "
-            f"{other} too"
+            "reduce_range and full_range are two ranges of int8 weights; give one of them"
         )
+
+
+def _refuse_integers(recipe: str, **arguments: bool) -> None:
+    """Raises `InvalidArgument` if an argument of int8 files is set."""
+    name = next((name for name, is_set in arguments.items() if is_set), None)
+    if name:
+        raise InvalidArgument(f"{name} applies to int8 files; got the recipe {recipe}")
 
 
 def _checked_half(proto: Any, ready: Ready, layout: str, name: str) -> Any:

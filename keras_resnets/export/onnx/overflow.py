@@ -19,7 +19,8 @@ from keras_resnets.export.onnx import pairs
 
 # kOrtSessionOptionsAvx2PrecisionMode in ONNX Runtime's header of configuration keys.
 EXACT = ("session.x64quantprecision", "1")
-_QDQ = b"QuantizeLinear"
+# What the names of operators contain that quantize, or take integers.
+_INTEGER = (b"QuantizeLinear", *map(str.encode, pairs.INTEGER_OPERATORS))
 
 
 class Overflow(UserWarning):
@@ -67,11 +68,12 @@ def may_overflow(file: str | os.PathLike[str] | bytes) -> bool:
     import onnx
 
     if isinstance(file, bytes):
-        return _QDQ in file and _is_out_of_range(onnx.load_from_string(file).graph)
+        found = any(word in file for word in _INTEGER)
+        return found and _is_out_of_range(onnx.load_from_string(file).graph)
     with open(file, "rb") as stream:
         # Float files, which may be large, are not parsed.
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(_QDQ) < 0:
+            if all(content.find(word) < 0 for word in _INTEGER):
                 return False
     return _is_out_of_range(onnx.load(file, load_external_data=False).graph)
 
@@ -89,13 +91,26 @@ def warn() -> None:
 
 
 def _is_out_of_range(graph: Any) -> bool:
-    """Whether a graph has uint8 activations and pairs of int8 weights out of range."""
+    """Whether a graph computes in 8 bits and has pairs of int8 weights out of range.
+
+    Activations of int8 count too: the runtime makes them uint8 where it computes in
+    integers.
+    """
+    return _has_bytes(graph) and pairs.exceeds(graph)
+
+
+def _has_bytes(graph: Any) -> bool:
+    """Whether an operator makes activations of 8 bits."""
     import onnx
 
-    zeros = {
-        node.input[2]
-        for node in graph.node
-        if node.op_type == "QuantizeLinear" and len(node.input) > 2
-    }
-    kinds = {tensor.data_type for tensor in graph.initializer if tensor.name in zeros}
-    return onnx.TensorProto.UINT8 in kinds and pairs.exceeds(graph)
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    allowed = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+    for node in graph.node:
+        if node.op_type in pairs.INTEGER_OPERATORS:
+            return True
+        if node.op_type == "QuantizeLinear":
+            # Without a zero point they are uint8.
+            zero = node.input[2] if len(node.input) > 2 else ""
+            if kinds.get(zero, onnx.TensorProto.UINT8) in allowed:
+                return True
+    return False

@@ -16,6 +16,16 @@ from keras_resnets.export.onnx.links import Links
 # The largest sum of two int8 weights whose products with 255 fit in 16 bits.
 LARGEST = 128
 _OPERATORS = ("Conv", "Gemm", "MatMul")
+# Those that take integers: the float operator of their kernels, and the kernels' place.
+INTEGER_OPERATORS = {
+    "QLinearConv": ("Conv", 3),
+    "QLinearMatMul": ("MatMul", 3),
+    "QGemm": ("Gemm", 3),
+    "ConvInteger": ("Conv", 1),
+    "MatMulInteger": ("MatMul", 1),
+    "MatMulIntegerToFloat": ("MatMul", 1),
+    "DynamicQuantizeMatMul": ("MatMul", 1),
+}
 # What ONNX Runtime's quantizer appends to the name of a tensor that it stores as integers.
 _QUANTIZED = "_quantized"
 
@@ -28,19 +38,20 @@ def limit(graph: typing.Any, floats: typing.Mapping[str, np.ndarray]) -> None:
 
     Args:
         graph: an ONNX graph whose weights are int8, symmetric around 0; changed in place.
-        floats: the weights before they were quantized, see `weights`; others stay.
+        floats: the weights before they were quantized, see `weights`. Others are those
+            that the graph dequantizes, as of a quantization-aware model, which was
+            trained with them.
     """
     for name, (operator, axis, biases) in _dequantized(graph).items():
         links = Links(graph)
         node = links.maker(name)
-        scales = links.constant(node.input[1])
-        kernel = floats.get(node.input[0].removesuffix(_QUANTIZED))
-        if kernel is None:
+        tensor = links.initializer(node.input[0])
+        if tensor is None or tensor.data_type != _int8():
             continue
-        by_channel = _spread(scales, kernel.ndim, axis)
-        # Rounding adds up to a half to either weight of a pair.
-        largest = largest_pair(kernel / by_channel, axis, operator)
-        factors = np.maximum(largest / (LARGEST - 1), 1).astype("float32")
+        stored, scales = map(links.constant, node.input[:2])
+        by_channel = _spread(scales, stored.ndim, axis)
+        kernel = floats.get(node.input[0].removesuffix(_QUANTIZED), stored * by_channel)
+        factors = _factors(kernel / by_channel, axis, operator)
         if scales.size == 1:
             factors = factors.max(keepdims=True)
         factors = factors.reshape(scales.shape)
@@ -57,6 +68,14 @@ def limit(graph: typing.Any, floats: typing.Mapping[str, np.ndarray]) -> None:
             _replace(graph, bias.input[0], _rounded(value, "int32"))
 
 
+def _factors(kernel: np.ndarray, axis: int, operator: str) -> np.ndarray:
+    """The factor by which the scale of each channel of a scaled kernel has to grow."""
+    exceed = largest_pair(np.rint(kernel), axis, operator) > LARGEST
+    # Rounding adds up to a half to either weight of a pair.
+    wanted = largest_pair(kernel, axis, operator) / (LARGEST - 1)
+    return np.where(exceed, np.maximum(wanted, 1), 1).astype("float32")
+
+
 def weights(graph: typing.Any) -> dict[str, np.ndarray]:
     """Returns the constant float weights of a graph's operators, by name.
 
@@ -69,30 +88,39 @@ def weights(graph: typing.Any) -> dict[str, np.ndarray]:
 
 
 def exceeds(graph: typing.Any) -> bool:
-    """Returns whether a pair of int8 weights of a QDQ graph may be out of range.
+    """Returns whether a pair of int8 weights of a graph may be out of range.
 
-    Weights of other operators count as out of range beyond 7 bits, and so do weights in
-    a file of their own, which are not read.
+    Files may have QDQ pairs, or operators of integers such as `QLinearConv`. Weights of
+    other operators count as out of range beyond 7 bits, and so do weights in a file of
+    their own, which are not read.
     """
     import onnx
 
-    links, known = Links(graph), _dequantized(graph)
-    for node in graph.node:
-        if node.op_type != "DequantizeLinear":
-            continue
-        tensor = links.initializer(node.input[0])
-        if tensor is None or tensor.data_type != onnx.TensorProto.INT8:
+    for tensor, operator, axis in _stored(graph):
+        if tensor is None or tensor.data_type != _int8():
             continue
         if tensor.external_data:
             return True
         kernel = onnx.numpy_helper.to_array(tensor).astype("int16")
-        if node.output[0] in known:
-            operator, axis, _ = known[node.output[0]]
-            if largest_pair(kernel, axis, operator).max(initial=0) > LARGEST:
+        if axis is None:
+            if np.abs(kernel).max(initial=0) > LARGEST // 2:
                 return True
-        elif np.abs(kernel).max(initial=0) > LARGEST // 2:
+        elif largest_pair(kernel, axis, operator).max(initial=0) > LARGEST:
             return True
     return False
+
+
+def _stored(graph: typing.Any) -> typing.Iterator[tuple[typing.Any, str, int | None]]:
+    """Yields each stored tensor of weights, its float operator, its channels' axis."""
+    links, known = Links(graph), _dequantized(graph)
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear":
+            operator, axis, _ = known.get(node.output[0], ("", None, []))
+            yield links.initializer(node.input[0]), operator, axis
+        elif node.op_type in INTEGER_OPERATORS:
+            operator, place = INTEGER_OPERATORS[node.op_type]
+            tensor = links.initializer(node.input[place])
+            yield tensor, operator, _channel_axis(node, tensor, operator)
 
 
 def largest_pair(kernel: np.ndarray, axis: int, operator: str) -> np.ndarray:
@@ -133,7 +161,7 @@ def _dequantized(graph: typing.Any) -> dict[str, tuple[str, int, list[str]]]:
         maker = links.maker(node.input[1])
         if maker is None or maker.op_type != "DequantizeLinear":
             continue
-        axis = _channel_axis(node, links.initializer(maker.input[0]))
+        axis = _channel_axis(node, links.initializer(maker.input[0]), node.op_type)
         scales = links.initializer(maker.input[1])
         if axis is None or scales is None:
             continue
@@ -145,12 +173,18 @@ def _dequantized(graph: typing.Any) -> dict[str, tuple[str, int, list[str]]]:
     return found
 
 
-def _channel_axis(node: typing.Any, weights: typing.Any) -> int | None:
+def _channel_axis(node: typing.Any, weights: typing.Any, operator: str) -> int | None:
     """The axis of the outputs' channels in the weights of an operator, if it is known."""
-    if weights is None or (node.op_type != "Conv" and len(weights.dims) != 2):
+    if weights is None or (operator != "Conv" and len(weights.dims) != 2):
         return None
     is_turned = any(each.name == "transB" and each.i for each in node.attribute)
-    return 0 if node.op_type == "Conv" or is_turned else 1
+    return 0 if operator == "Conv" or is_turned else 1
+
+
+def _int8() -> int:
+    import onnx
+
+    return int(onnx.TensorProto.INT8)
 
 
 def _spread(scales: np.ndarray, rank: int, axis: int) -> np.ndarray:
