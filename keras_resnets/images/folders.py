@@ -36,6 +36,10 @@ _ANSWERS = re.compile(
     r"(?:mask|label|annotation|segmentation|ground[-_ ]?truth|gt)s?(?:[-_ ].*)?"
 )
 _IMAGES = re.compile(r"(?:image|img|photo|picture|input)s?(?:[-_ ].*)?")
+# The validation images of Tiny ImageNet are in one folder, and their classes in this file.
+ANNOTATIONS = "val_annotations.txt"
+# Files without a suffix that are no images.
+_TEXTS = ("license", "licence", "readme", "copying", "notice", "authors", "changelog")
 
 
 def part_called(name: str) -> str | None:
@@ -109,7 +113,8 @@ def parts_of(
     holding: dict[str | None, list[str]] = {}
     for word, part_names in called.items():
         for name in part_names:
-            if _holds_classes(folder / name):
+            is_one = word != "train" and _is_one_folder(folder / name)
+            if not is_one and _holds_classes(folder / name):
                 holding.setdefault(word, []).append(name)
     if holding and ("train" in holding or not rest):
         parts = {part: _only(folder, part, same) for part, same in holding.items()}
@@ -162,6 +167,13 @@ def _left_out(folder: pathlib.Path, names: list[typing.Any]) -> tuple[typing.Any
     )
 
 
+def _is_one_folder(folder: pathlib.Path) -> bool:
+    """Whether a split has all its images in one folder, such as test/images."""
+    inside = class_folders(folder)
+    is_one = len(inside) == 1 and bool(_IMAGES.fullmatch(inside[0].casefold()))
+    return is_one and not (folder / ANNOTATIONS).is_file()
+
+
 def _holds_classes(folder: pathlib.Path) -> bool:
     return any(_holds_images(folder / name, True) for name in class_folders(folder))
 
@@ -172,7 +184,8 @@ def _holds_images(folder: pathlib.Path, deep: bool = False) -> bool:
     for _, folders, files in os.walk(folder, onerror=refuse_unreadable):
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if (suffix in image_suffixes or not suffix) and not is_hidden(name):
+            may_be = suffix in image_suffixes or not suffix
+            if may_be and not is_hidden(name) and name.casefold() not in _TEXTS:
                 return True
         if not deep:
             return False
@@ -201,6 +214,10 @@ def _check_one_reading(
     below = {name: inner_names for name, inner_names in below.items() if inner_names}
     seen = [name for inner_names in below.values() for name in inner_names]
     shared = sorted({name for name in seen if seen.count(name) > 1})
+    if len(seen) == len(inside) > 1 and len(set(seen)) == 1:
+        # Tiny ImageNet has n01443537/images: as splits they would have a single class.
+        if _IMAGES.fullmatch(seen[0].casefold()):
+            return
     if below and (shared or len(below) == 1):
         raise InvalidArgument(_two_readings(folder, below, shared))
     for name, inner_names in below.items():

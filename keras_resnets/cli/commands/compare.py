@@ -272,7 +272,7 @@ def _images(
     from keras_resnets.images import folders as image_folders
     from keras_resnets.images import loading
     from keras_resnets.images import samples
-    from keras_resnets.images.datasets import labelled_files
+    from keras_resnets.images.datasets import table_files
     from keras_resnets.images.preprocessing import MODES
 
     if asked.data is None:
@@ -289,7 +289,7 @@ def _images(
             f"no passport records the preprocessing: give --mode {', '.join(MODES)}"
         )
     folder, seed = pathlib.Path(asked.data), asked.seed
-    labelled = several and labelled_files.tables_of(folder)
+    labelled = several and table_files.tables_of(folder)
     if folder.is_dir() and not labelled and not image_folders.class_folders(folder):
         loaded, skipped = loading.load_folder(folder, preprocessing, asked.count, seed)
         image_files.check_broken(skipped, len(loaded) + len(skipped), folder)

@@ -115,7 +115,7 @@ def to_onnx(
         9
     """
     _check_choices(layout, method, opset)
-    check_ranges(reduce_range, full_range)
+    _check_ranges(reduce_range, full_range)
     recipe = number_formats.current_recipe(
         recipe, FORMATS["onnx"].recipes, stacklevel=4
     )
@@ -139,13 +139,9 @@ def to_onnx(
         method=None if method == "minmax" else method,
     )
     numbers = place.numbers
+    ranges = {"reduce_range": reduce_range, "full_range": full_range}
     if numbers.name != "int8":
-        _refuse_integers(
-            recipe,
-            reduce_range=reduce_range,
-            full_range=full_range,
-            symmetric=symmetric,
-        )
+        _refuse_integers(recipe, symmetric=symmetric, **ranges)
 
     def write(file: pathlib.Path) -> None:
         constants: dict[str, np.ndarray] = {}
@@ -161,7 +157,7 @@ def to_onnx(
         elif not ready.convert and numbers.name == "int8":
             floats = pairs.weights(proto.graph)
             proto = _integer(proto, ready, layout, reduce_range, method, symmetric)
-        if numbers.name == "int8" and not (full_range or reduce_range):
+        if numbers.name == "int8" and not any(ranges.values()):
             pairs.limit(proto.graph, floats)
         save(proto, constants, ready, file)
         # The file is complete, and the checker reads all of it.
@@ -173,8 +169,8 @@ def to_onnx(
         facts |= {"recipe": "quantization-aware", "engine": "quantize_aware"}
     else:
         used = method if numbers.name == "int8" else None
-        facts |= {"reduce_range": reduce_range, "method": used}
-    facts["full_range"] = full_range
+        facts["method"] = used
+    facts |= ranges
     return landing.land(place, ready, write, facts)
 
 
@@ -184,7 +180,7 @@ def _check_choices(layout: str, method: str, opset: int) -> None:
     check_choice("opset", opset, OPSETS)
 
 
-def check_ranges(reduce_range: bool | None, full_range: bool | None) -> None:
+def _check_ranges(reduce_range: bool | None, full_range: bool | None) -> None:
     """Raises `InvalidArgument` if int8 weights would have two ranges."""
     if reduce_range and full_range:
         raise InvalidArgument(

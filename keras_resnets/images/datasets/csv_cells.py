@@ -1,13 +1,15 @@
-"""Reads the cells of CSV files, as spreadsheets and pandas write them."""
+"""Reads the cells of CSV files, as spreadsheets and pandas write them, and JSON lines."""
 
 import csv
 import io
 import pathlib
+from typing import Any
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
+from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 
 # The largest file in bytes. The labels of Open Images' nine million images are smaller;
@@ -22,7 +24,7 @@ def read_cells(
 
     Args:
         path: a file whose first line names the columns, which commas, semicolons or tabs
-            separate.
+            separate; or a .jsonl file with an object of the columns in each line.
         form: the expected content, for messages, such as `"a CSV file of labels"`.
 
     Raises:
@@ -31,6 +33,8 @@ def read_cells(
     """
     where = printable(str(path))
     text = read_text(path, form, _MOST)
+    if path.suffix.lower() == ".jsonl":
+        return _of_objects(text, path, form)
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = max("\t;,", key=first.count)
     try:
@@ -60,6 +64,41 @@ def read_cells(
                 "quotes around a cell that contains the separator"
             )
     return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _of_objects(
+    text: str, path: pathlib.Path, form: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Returns what `read_cells` does, of a file of JSON lines."""
+    where = printable(str(path))
+    numbered = [
+        (number, parse_json(line, path, form))
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip()
+    ]
+    for number, row in numbered:
+        if not isinstance(row, dict):
+            raise InvalidArgument(
+                f"{where} must have an object in each line; line {number} has none"
+            )
+    if not numbered:
+        raise InvalidArgument(f"{where} must be {form}; it has no lines")
+    head = list(dict.fromkeys(name for _, row in numbered for name in row))
+    # Objects, such as boxes, are no labels.
+    head = [
+        name
+        for name in head
+        if not any(isinstance(row.get(name), dict) for _, row in numbered)
+    ]
+    return head, [(n, [_cell(row.get(name)) for name in head]) for n, row in numbered]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value).strip()
 
 
 def _without_nameless(

@@ -7,6 +7,7 @@ Keras' `flow_from_dataframe`).
 
 import dataclasses
 import pathlib
+import re
 import unicodedata
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from keras_resnets.images import files as image_files
 from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.folders import part_called
 
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", ".jsonl")
 FORM = (
     "a CSV file with a column of file names, and a column of 0 and 1 for each label or "
     "one column of labels"
@@ -33,8 +34,12 @@ _FILES = tuple(
     "filepath file_path image_path id".split()
 )
 _LABELS = ("labels", "label", "tags", "tag", "classes", "class", "labelname")
+# Those of them that may have several words in a cell, as labels of their own.
+_MANY = ("labels", "tags")
 # With one class per image, also these.
-_CLASSES = ("class_name", "label_name", "target", "category")
+_CLASSES = ("class_name", "label_name", "target", "category", "diagnosis", "dx")
+# Without one of these, also numbers.
+_NUMBERS = ("classid", "class_id", "labelid", "label_id")
 _PARTS = ("split", "subset", "partition", "set")
 _HELD_OUT = ("is_valid", "is_val", "is_validation")
 # The first of these in a cell separates its labels; otherwise a space does.
@@ -88,6 +93,11 @@ def read(path: pathlib.Path, names: Sequence[str] | None = ()) -> Rows:
     where = printable(str(path))
     plain = [cell.strip().casefold() for cell in head]
     files, split, held, rest = _places(head)
+    if any(re.fullmatch(r"pixel_?\d+", cell) for cell in plain):
+        raise InvalidArgument(
+            f"{where} must be {FORM}; it holds pixels: write them to an .npz file with "
+            "x_train, uint8 of shape (count, height, width, 3), and y_train"
+        )
     if not rest:
         raise InvalidArgument(f"{where} must be {FORM}; it has no label column")
     if pathlib.Path(head[files]).suffix.lower() in image_files.suffixes():
@@ -135,8 +145,14 @@ def has_labels(path: pathlib.Path, columns: Sequence[str] = ()) -> bool:
     head, lines = read_cells(path, FORM)
     rest = _places(head)[3]
     filled = {head[n].casefold() for n in rest if any(row[n] for _, row in lines)}
-    known = {*(name.casefold() for name in columns), *_LABELS, *_CLASSES}
+    known = {*(x.casefold() for x in columns), *_LABELS, *_CLASSES, *_NUMBERS}
     return bool(filled & known if columns else filled)
+
+
+def file_cells(head: list[str], lines: list[tuple[int, list[str]]]) -> list[str]:
+    """Returns the cells of the column of files of a table."""
+    files = _places(head)[0]
+    return [row[files] for _, row in lines]
 
 
 def _places(head: list[str]) -> tuple[int, int | None, int | None, list[int]]:
@@ -151,8 +167,11 @@ def _places(head: list[str]) -> tuple[int, int | None, int | None, list[int]]:
 
 def _class_places(head: list[str], places: list[int]) -> list[int]:
     """Returns the column of classes; all `places` without a single one."""
-    called = [n for n in places if head[n].casefold() in (*_LABELS, *_CLASSES)]
-    return called[:1] or places
+    for words in ((*_LABELS, *_CLASSES), _NUMBERS):
+        called = [n for n in places if head[n].casefold() in words]
+        if called:
+            return called[:1]
+    return places
 
 
 def _columns(
@@ -245,9 +264,18 @@ def _class_column(
     own = tuple(sorted(names, key=int if is_number else None))
     index_of = {name: index for index, name in enumerate(own)}
     ignored = [head[n] for n in places if n != place]
-    notes = (f"{where}: only the column {printable(head[place], 60)} is used",)
+    notes = []
+    if ignored:
+        notes.append(f"{where}: only the column {printable(head[place], 60)} is used")
+    words = [word for name in own for word in set(name.split())]
+    several = [name for name in own if len(name.split()) > 1]
+    if several and head[place].casefold() in _MANY and len(set(words)) < len(words):
+        notes.append(
+            f"{where}: {printable(several[0], 60)!r} is one class; {_SEVERAL}, separated "
+            "by spaces"
+        )
     labels = np.array([index_of[cell] for cell in cells], "int64")
-    return own, labels, notes if ignored else ()
+    return own, labels, tuple(notes)
 
 
 def _separated(

@@ -1,4 +1,4 @@
-"""Finds the images that CSV files of labels name, by part."""
+"""Finds the images that tables of labels name, by part."""
 
 import dataclasses
 import os
@@ -12,6 +12,7 @@ from keras_resnets.errors import counted
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images.datasets import label_tables
+from keras_resnets.images.datasets import table_files
 from keras_resnets.images.datasets.listing import FileListing
 from keras_resnets.images.datasets.opened import Opened
 from keras_resnets.images.files import is_hidden
@@ -22,52 +23,13 @@ from keras_resnets.images.labels import class_names
 from keras_resnets.images.labels import indices
 
 
-def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Returns the CSV files of a source by part; a single one has the key `""`.
-
-    Args:
-        path: a CSV file, or a folder with one, or with one per part, such as train.csv
-            and test.csv.
-
-    Returns:
-        Dict from part to path; empty if there are none.
-
-    Raises:
-        InvalidArgument: there are several files, and their names are not those of
-            parts.
-    """
-    if path.suffix.lower() in label_tables.SUFFIXES and path.is_file():
-        return {"": path}
-    if not path.is_dir():
-        return {}
-    inside = sorted(
-        entry
-        for entry in path.iterdir()
-        if entry.suffix.lower() in label_tables.SUFFIXES and not is_hidden(entry.name)
-    )
-    parts: dict[str, pathlib.Path] = {}
-    for entry in inside:
-        part = part_called(entry.stem)
-        if part is not None and part not in parts:
-            parts[part] = entry
-    if "train" in parts:
-        return parts
-    if len(inside) > 1:
-        raise InvalidArgument(
-            f"{printable(str(path))} contains {len(inside)} CSV files, "
-            f"{some([entry.name for entry in inside])}: name them train.csv, val.csv and "
-            "test.csv, or give the path of one"
-        )
-    return {"": inside[0]} if inside else {}
-
-
 def open_tables(
     path: pathlib.Path,
     classes: Sequence[tuple[str, str]] | None,
     part: str | None,
     multi_label: bool,
 ) -> Opened:
-    """Opens CSV files of labels, see `tables_of`.
+    """Opens CSV files of labels, see `table_files.tables_of`.
 
     Args:
         path: a CSV file, or a folder with such files.
@@ -78,7 +40,7 @@ def open_tables(
     Raises:
         InvalidArgument: there is no such file, or see `list_tables`.
     """
-    tables = tables_of(path)
+    tables = table_files.tables_of(path)
     if not tables:
         raise InvalidArgument(
             f"data with several labels per image must be {label_tables.FORM}, a folder "
@@ -117,7 +79,7 @@ def list_tables(
     """Returns the labels, and a `FileListing` of each part, of CSV files.
 
     Args:
-        tables: CSV files by part, see `tables_of`.
+        tables: CSV files by part, see `table_files.tables_of`.
         given: (id, name) of each label, if known; () for those of the first file.
             `labels.class_names(count)`, which are none, count as not known.
         alone: the part of a file that does not tell it.

@@ -20,6 +20,7 @@ from keras_resnets.images.datasets import duplicates
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets import labelled_files
 from keras_resnets.images.datasets import named
+from keras_resnets.images.datasets import table_files
 from keras_resnets.images.datasets import tfds
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.datasets.arrays import check_arrays
@@ -211,7 +212,7 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        if not folders.has_classes(path) and labelled_files.tables_of(path):
+        if table_files.are_labels(path):
             return labelled_files.open_tables(path, classes, part, False)
         return _folder(path, classes, part, channels)
     if is_npz:
@@ -314,6 +315,7 @@ def _folder(
     else:
         only, notes = folders.to_evaluate(path, part, classes)
         parts, names = {part: only}, classes
+    notes = (*notes, *table_files.notes_of(path))
     opened = Opened(path.name, names, notes, is_by_folder=True)
     for name in (name for name in _ORDER if name in parts):
         listing = class_folders.list_folder(

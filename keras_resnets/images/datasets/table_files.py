@@ -1,0 +1,166 @@
+"""Which files of a folder are its tables of labels, and whether its folders agree."""
+
+import os
+import pathlib
+import re
+
+from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import printable
+from keras_resnets.errors import some
+from keras_resnets.images import folders
+from keras_resnets.images.datasets import label_tables
+from keras_resnets.images.datasets.csv_cells import read_cells
+from keras_resnets.images.files import is_hidden
+from keras_resnets.images.files import suffixes
+from keras_resnets.images.folders import part_called
+
+# What names of tables also contain, as in trainLabels.csv and train_classes.csv.
+_BESIDES = re.compile(
+    r"[-_ ]?(?:labels?|classes|annotations?|metadata|info)$", re.IGNORECASE
+)
+# The form in which a competition expects predictions: sample_submission.csv.
+_SUBMISSION = "submi"
+
+
+def are_labels(path: pathlib.Path) -> bool:
+    """Returns whether the tables of a folder tell the labels, not its sub-folders.
+
+    They do if the sub-folders are no classes, or only a table tells those of the test
+    images, or a table names the images of folders that differ in a number alone, such as
+    images_part_1 and images_part_2.
+
+    Raises:
+        InvalidArgument: see `tables_of`.
+    """
+    if not folders.has_classes(path):
+        return bool(tables_of(path))
+    inside = _inside(path)
+    parts = _by_part(inside)
+    if {"train", "test"} <= {*parts} and "test" not in folders.parts_of(path)[0]:
+        return _is_labelled(parts["train"], parts["test"])
+    return any(
+        len({re.sub(r"\d+", "", name) for name in names}) == 1
+        for _, names in _with_folders(path)
+    )
+
+
+def _is_labelled(train: pathlib.Path, test: pathlib.Path) -> bool:
+    """Whether two tables have the same column of classes."""
+    try:
+        columns = label_tables.read(train, None).columns
+        return label_tables.has_labels(test, columns)
+    except InvalidArgument:
+        return False
+
+
+def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the tables of labels of a source by part; a single one has the key `""`.
+
+    Args:
+        path: a table (see `label_tables.SUFFIXES`), or a folder with one, with one per
+            part, such as train.csv and test.csv, or with folders of parts that have one
+            each. The samples of a competition's submissions are none.
+
+    Returns:
+        Dict from part to path; empty if there are none.
+
+    Raises:
+        InvalidArgument: there are several files, and their names are not those of
+            parts.
+    """
+    if path.suffix.lower() in label_tables.SUFFIXES and path.is_file():
+        return {"": path}
+    if not path.is_dir():
+        return {}
+    inside = _inside(path)
+    parts = _by_part(inside)
+    if "train" in parts:
+        return parts
+    if len(inside) > 1:
+        raise InvalidArgument(
+            f"{printable(str(path))} contains {len(inside)} tables, "
+            f"{some([entry.name for entry in inside])}: name them train.csv, val.csv and "
+            "test.csv, or give the path of one"
+        )
+    return {"": inside[0]} if inside else _within_parts(path)
+
+
+def notes_of(path: pathlib.Path) -> tuple[str, ...]:
+    """Returns lines about tables that name the images of class folders."""
+    return tuple(
+        f"{printable(str(table))} names the images and is not read: the folders are the "
+        "classes; give its path to use its labels"
+        for table, _ in _with_folders(path)
+    )
+
+
+def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix.lower() in label_tables.SUFFIXES
+        and not is_hidden(entry.name)
+        and _SUBMISSION not in entry.name.casefold()
+    )
+
+
+def _by_part(tables: list[pathlib.Path]) -> dict[str, pathlib.Path]:
+    parts: dict[str, pathlib.Path] = {}
+    for table in tables:
+        part = part_called(_BESIDES.sub("", table.stem))
+        if part is not None and part not in parts:
+            parts[part] = table
+    return parts
+
+
+def _within_parts(path: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the tables of folders that have the names of parts: train/metadata.csv."""
+    found: dict[str, pathlib.Path] = {}
+    for name in folders.class_folders(path):
+        part = part_called(name)
+        inside = _inside(path / name) if part else []
+        if part and len(inside) == 1 and part not in found:
+            found[part] = inside[0]
+    return found if "train" in found or len(found) == 1 else {}
+
+
+def _with_folders(path: pathlib.Path) -> list[tuple[pathlib.Path, set[str]]]:
+    """Returns tables that name images, with the folders of these images in `path`.
+
+    Tables that name one of the folders, as a class or in a path, are left out.
+    """
+    found = []
+    names = folders.class_folders(path)
+    for table in _inside(path):
+        try:
+            head, lines = read_cells(table, label_tables.FORM)
+        except InvalidArgument:
+            # It is no table of images.
+            continue
+        cells = {cell.casefold() for _, row in lines for cell in row}
+        cells |= {part for cell in cells for part in re.split(r"[\\/]", cell)}
+        if any(name.casefold() in cells for name in names):
+            continue
+        files = label_tables.file_cells(head, lines)
+        used = _folders_named(path, names, files)
+        if len(used) > 1:
+            found.append((table, used))
+    return found
+
+
+def _folders_named(
+    path: pathlib.Path, folder_names: list[str], files: list[str]
+) -> set[str]:
+    """Returns the folders in `path` most of whose images are among `files`."""
+    known = {os.path.splitext(re.split(r"[\\/]", name)[-1])[0] for name in files}
+    used = set()
+    for name in folder_names:
+        stems = [
+            os.path.splitext(file)[0]
+            for _, _, inside in os.walk(path / name)
+            for file in inside
+            if file.lower().endswith(suffixes()) and not is_hidden(file)
+        ]
+        if stems and sum(stem in known for stem in stems) > len(stems) / 2:
+            used.add(name)
+    return used
