@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_resnets import InvalidArgument
 from keras_resnets.images.datasets import table_files
+from keras_resnets.images.datasets.sources import open_part
 from keras_resnets.training.data import open_dataset
 
 NAMES = ("cat", "dog", "frog")
@@ -167,6 +168,20 @@ def test_a_submission_alone_is_no_table(tmp_path):
     table(tmp_path / "sampleSubmission.csv", ("id", "label"), *rows)
     with pytest.raises(InvalidArgument, match="one sub-folder per class; none does"):
         open_dataset(tmp_path)
+
+
+def test_test_images_without_labels_cannot_be_measured_on(tmp_path):
+    for index in range(COUNT):
+        image(tmp_path / f"images/train_{index}.png", index)
+        image(tmp_path / f"images/test_{index}.png", index)
+    rows = [(f"train_{index}", name(index)) for index in range(COUNT)]
+    table(tmp_path / "train.csv", ("id_code", "diagnosis"), *rows)
+    table(tmp_path / "test.csv", ("id_code",), *[[f"test_{x}"] for x in range(COUNT)])
+    assert open_dataset(tmp_path).test is None
+    with pytest.raises(InvalidArgument, match="labelled test split; test.csv has no"):
+        open_part(tmp_path, "test")
+    split, _ = open_part(tmp_path / "train.csv", "test")
+    assert split.count == COUNT
 
 
 def test_several_tables_are_refused_still(tmp_path):

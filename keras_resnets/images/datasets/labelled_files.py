@@ -48,9 +48,14 @@ def open_tables(
             f"got {printable(str(path))!r}"
         )
     notes: tuple[str, ...] = ()
-    if part == "test" and {"test", "validation"} <= {*tables}:
-        if not label_tables.has_labels(tables["test"]):
-            part, notes = "validation", (_unlabelled_note(tables["test"]),)
+    test = tables.get("test") if part == "test" else None
+    if test and len(tables) > 1 and not label_tables.has_labels(test):
+        if "validation" not in tables:
+            raise InvalidArgument(
+                f"{path.name} must contain a labelled test split; {test.name} has no "
+                f"labels: give {printable(str(tables['train']))} to use its images"
+            )
+        part, notes = "validation", (_unlabelled_note(test),)
     if part is not None:
         fits = part if part in tables or part == "train" else "validation"
         tables = {fits: tables[fits]} if fits in tables else tables

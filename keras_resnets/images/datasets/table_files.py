@@ -20,6 +20,8 @@ _BESIDES = re.compile(
 )
 # The form in which a competition expects predictions: sample_submission.csv.
 _SUBMISSION = "submi"
+# Bytes of the largest table that is compared with folders: a million labels take less.
+_MOST = 64 << 20
 
 
 def are_labels(path: pathlib.Path) -> bool:
@@ -132,6 +134,8 @@ def _with_folders(path: pathlib.Path) -> list[tuple[pathlib.Path, set[str]]]:
     found = []
     names = folders.class_folders(path)
     for table in _inside(path):
+        if table.stat().st_size > _MOST:
+            continue
         try:
             head, lines = read_cells(table, label_tables.FORM)
         except InvalidArgument:
