@@ -192,6 +192,13 @@ def test_several_tables_are_refused_still(tmp_path):
         open_dataset(tmp_path)
 
 
+def test_json_lines_beside_a_csv_file_are_something_else(tmp_path):
+    metadata_in_parts(tmp_path)
+    for part in ("train", "test"):
+        (tmp_path / part / "captions.jsonl").write_text('{"caption": "a cat"}')
+    assert [label for _, label in open_dataset(tmp_path).classes] == [*NAMES]
+
+
 def test_tables_beside_class_folders(tmp_path):
     for index in range(COUNT):
         image(tmp_path / name(index) / f"{index}.png", index)

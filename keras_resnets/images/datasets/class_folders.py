@@ -82,11 +82,12 @@ def _annotated(
     indices, note = labels.indices(
         sorted({row[1] for row in cells}), tuple(names or ()), f"the classes of {where}"
     )
+    around = [folder, *(folder / inner for inner in class_folders(folder))]
     paths = []
     for name in (row[0] for row in cells):
-        tried = [folder / inner / name for inner in ("", *class_folders(folder))]
+        tried = [place / name for place in around if os.path.basename(name) == name]
         there = next((path for path in tried if path.is_file()), None)
-        if there is None or os.path.basename(name) != name:
+        if there is None:
             raise InvalidArgument(
                 f"every image of {where} must be in its folder or a sub-folder; "
                 f"{printable(name, 60)} is not"

@@ -12,6 +12,7 @@ from keras_resnets.errors import some
 from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 
+JSON_LINES = ".jsonl"
 # The largest file in bytes. The labels of Open Images' nine million images are smaller;
 # as Python objects they take ten times as much memory.
 _MOST = 512 << 20
@@ -33,7 +34,7 @@ def read_cells(
     """
     where = printable(str(path))
     text = read_text(path, form, _MOST)
-    if path.suffix.lower() == ".jsonl":
+    if path.suffix.lower() == JSON_LINES:
         return _of_objects(text, path, form)
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = max("\t;,", key=first.count)

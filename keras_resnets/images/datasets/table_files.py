@@ -9,6 +9,7 @@ from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images import folders
 from keras_resnets.images.datasets import label_tables
+from keras_resnets.images.datasets.csv_cells import JSON_LINES
 from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.files import is_hidden
 from keras_resnets.images.files import suffixes
@@ -97,13 +98,16 @@ def notes_of(path: pathlib.Path) -> tuple[str, ...]:
 
 
 def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(
+    """Returns the tables in a folder, sorted; JSON lines only if there are no others."""
+    tables = sorted(
         entry
         for entry in folder.iterdir()
         if entry.suffix.lower() in label_tables.SUFFIXES
         and not is_hidden(entry.name)
         and _SUBMISSION not in entry.name.casefold()
     )
+    others = [table for table in tables if table.suffix.lower() != JSON_LINES]
+    return others or tables
 
 
 def _by_part(tables: list[pathlib.Path]) -> dict[str, pathlib.Path]:
