@@ -129,6 +129,30 @@ def grey_of(opened):
     return np.asarray(opened)[4, 4, 0]
 
 
+def lists(folder):
+    """Of Caffe, PaddleClas and mmpretrain, beside texts that are none."""
+    for part in ("train", "val"):
+        lines = []
+        for index in range(COUNT):
+            image(folder / f"{part} images/{index:04}.png", index)
+            lines.append(f"{part} images/{index:04}.png {index % 3}")
+        (folder / f"{part}_list.txt").write_text("\n".join([*lines, ""]))
+    (folder / "test.txt").write_text("0001\n0002\n")
+    (folder / "README.txt").write_text("Images of animals.")
+
+
+def lists_of_validation(folder):
+    """ImageNet: class folders to train on, a list for the other images."""
+    lines = {"train": [], "val": []}
+    for index in range(COUNT):
+        inner = {"train": f"{name(index)}/{index}.png", "val": f"{index}.png"}
+        for part, path in inner.items():
+            image(folder / part / path, index)
+            lines[part].append(f"{part}/{path}\t{index % 3}")
+    for part, own in lines.items():
+        (folder / f"{part}.txt").write_text("\n".join(own))
+
+
 # Download -> images of (training with validation, test), names of the classes.
 FOUND = {
     kaggle_cifar10: ((COUNT, 0), NAMES),
@@ -138,6 +162,8 @@ FOUND = {
     one_hot_in_parts: ((2 * COUNT, COUNT), NAMES),
     metadata_in_parts: ((COUNT, COUNT), NAMES),
     json_lines_in_parts: ((COUNT, COUNT), NAMES),
+    lists: ((2 * COUNT, 0), ("0", "1", "2")),
+    lists_of_validation: ((2 * COUNT, 0), ("0", "1", "2")),
     tiny_imagenet: (
         (2 * COUNT, 0),
         ("goldfish", "European fire salamander", "bullfrog"),
@@ -252,6 +278,21 @@ def test_json_lines_that_are_refused(lines, said, tmp_path):
     (tmp_path / "metadata.jsonl").write_text(lines)
     with pytest.raises(InvalidArgument, match=said):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no lines"),
+        ("a.png 0\nb.png\n", "line 2 has 'b.png'"),
+        ("b.png 0", "b.png .line 1."),
+    ],
+)
+def test_lists_that_are_refused(text, said, tmp_path):
+    image(tmp_path / "a.png", 0)
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(InvalidArgument, match=said):
+        open_dataset(tmp_path / "train.txt")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 
 JSON_LINES = ".jsonl"
+LISTS = ".txt"
 # The largest file in bytes. The labels of Open Images' nine million images are smaller;
 # as Python objects they take ten times as much memory.
 _MOST = 512 << 20
@@ -25,7 +26,8 @@ def read_cells(
 
     Args:
         path: a file whose first line names the columns, which commas, semicolons or tabs
-            separate; or a .jsonl file with an object of the columns in each line.
+            separate; a .jsonl file with an object of the columns in each line; or a .txt
+            file without names of columns, with a file name and a label in each line.
         form: the expected content, for messages, such as `"a CSV file of labels"`.
 
     Raises:
@@ -36,6 +38,8 @@ def read_cells(
     text = read_text(path, form, _MOST)
     if path.suffix.lower() == JSON_LINES:
         return _of_objects(text, path, form)
+    if path.suffix.lower() == LISTS:
+        return ["file", "label"], _of_list(text, where)
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = max("\t;,", key=first.count)
     try:
@@ -65,6 +69,28 @@ def read_cells(
                 "quotes around a cell that contains the separator"
             )
     return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _of_list(text: str, where: str) -> list[tuple[int, list[str]]]:
+    """Returns (number, [file name, label]) of each line of a list, as Caffe's."""
+    lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line]
+    if not lines:
+        raise InvalidArgument(
+            f"{where} must have a file name and a label in each line; it has no lines"
+        )
+    # File names may contain spaces.
+    mark = next((mark for mark in ("\t", " ") if mark in lines[0][1]), ",")
+    rows = []
+    for number, line in lines:
+        name, between, label = line.rpartition(mark)
+        if not between:
+            raise InvalidArgument(
+                f"{where} must have a file name and a label in each line; line {number} "
+                f"has {printable(line, 60)!r}"
+            )
+        rows.append((number, [name.strip(), label.strip()]))
+    return rows
 
 
 def _of_objects(

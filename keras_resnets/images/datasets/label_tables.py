@@ -21,10 +21,11 @@ from keras_resnets.errors import printable
 from keras_resnets.errors import some
 from keras_resnets.images import files as image_files
 from keras_resnets.images.datasets.csv_cells import JSON_LINES
+from keras_resnets.images.datasets.csv_cells import LISTS
 from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.folders import part_called
 
-SUFFIXES = (".csv", ".tsv", JSON_LINES)
+SUFFIXES = (".csv", ".tsv", JSON_LINES, LISTS)
 FORM = (
     "a CSV file with a column of file names, and a column of 0 and 1 for each label or "
     "one column of labels"

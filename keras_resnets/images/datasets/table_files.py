@@ -10,6 +10,7 @@ from keras_resnets.errors import some
 from keras_resnets.images import folders
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets.csv_cells import JSON_LINES
+from keras_resnets.images.datasets.csv_cells import LISTS
 from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.files import is_hidden
 from keras_resnets.images.files import suffixes
@@ -17,7 +18,7 @@ from keras_resnets.images.folders import part_called
 
 # What names of tables also contain, as in trainLabels.csv and train_classes.csv.
 _BESIDES = re.compile(
-    r"[-_ ]?(?:labels?|classes|annotations?|metadata|info)$", re.IGNORECASE
+    r"[-_ ]?(?:labels?|classes|annotations?|metadata|info|list)$", re.IGNORECASE
 )
 # The form in which a competition expects predictions: sample_submission.csv.
 _SUBMISSION = "submi"
@@ -28,8 +29,8 @@ _MOST = 64 << 20
 def are_labels(path: pathlib.Path) -> bool:
     """Returns whether the tables of a folder tell the labels, not its sub-folders.
 
-    They do if the sub-folders are no classes, or only a table tells those of the test
-    images, or a table names the images of folders that differ in a number alone, such as
+    They do if the sub-folders are no classes, or only a table tells those of the images
+    of a part, or a table names the images of folders that differ in a number alone, such as
     images_part_1 and images_part_2.
 
     Raises:
@@ -39,19 +40,20 @@ def are_labels(path: pathlib.Path) -> bool:
         return bool(tables_of(path))
     inside = _inside(path)
     parts = _by_part(inside)
-    if {"train", "test"} <= {*parts} and "test" not in folders.parts_of(path)[0]:
-        return _is_labelled(parts["train"], parts["test"])
+    more = {*parts} - {*folders.parts_of(path)[0]} if "train" in parts else set()
+    if any(_is_labelled(parts["train"], parts[part]) for part in more - {"train"}):
+        return True
     return any(
         len({re.sub(r"\d+", "", name) for name in names}) == 1
         for _, names in _with_folders(path)
     )
 
 
-def _is_labelled(train: pathlib.Path, test: pathlib.Path) -> bool:
+def _is_labelled(train: pathlib.Path, other: pathlib.Path) -> bool:
     """Whether two tables have the same column of classes."""
     try:
         columns = label_tables.read(train, None).columns
-        return label_tables.has_labels(test, columns)
+        return label_tables.has_labels(other, columns)
     except InvalidArgument:
         return False
 
@@ -98,16 +100,28 @@ def notes_of(path: pathlib.Path) -> tuple[str, ...]:
 
 
 def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the tables in a folder, sorted; JSON lines only if there are no others."""
+    """Returns the tables in a folder, sorted: CSV files, or else JSON lines, or lists."""
     tables = sorted(
         entry
         for entry in folder.iterdir()
         if entry.suffix.lower() in label_tables.SUFFIXES
         and not is_hidden(entry.name)
         and _SUBMISSION not in entry.name.casefold()
+        and entry.is_file()
     )
-    others = [table for table in tables if table.suffix.lower() != JSON_LINES]
-    return others or tables
+    lists = [table for table in tables if table.suffix.lower() == LISTS]
+    objects = [table for table in tables if table.suffix.lower() == JSON_LINES]
+    others = [table for table in tables if table not in (*lists, *objects)]
+    return others or objects or [table for table in lists if _is_list(table)]
+
+
+def _is_list(path: pathlib.Path) -> bool:
+    """Whether a text file is a list of images and labels that tells its part."""
+    if part_called(_BESIDES.sub("", path.stem)) is None:
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        words = file.readline(1000).replace("\t", " ").replace(",", " ").split()
+    return len(words) > 1 and words[-2].lower().endswith(suffixes())
 
 
 def _by_part(tables: list[pathlib.Path]) -> dict[str, pathlib.Path]:
