@@ -153,6 +153,21 @@ def lists_of_validation(folder):
         (folder / f"{part}.txt").write_text("\n".join(own))
 
 
+def without_names_of_columns(folder):
+    for index in range(COUNT):
+        image(folder / f"images/{index}.png", index)
+    table(folder / "all.csv", *[(name(x), f"images/{x}.png") for x in range(COUNT)])
+
+
+def vertex_ai(folder):
+    rows = []
+    for index in range(COUNT):
+        image(folder / f"images/{index}.png", index)
+        part = ("TRAINING", "VALIDATION", "TEST")[index // 3 % 3]
+        rows.append((part, f"gs://bucket/images/{index}.png", name(index)))
+    table(folder / "import.csv", *rows)
+
+
 # Download -> images of (training with validation, test), names of the classes.
 FOUND = {
     kaggle_cifar10: ((COUNT, 0), NAMES),
@@ -164,6 +179,8 @@ FOUND = {
     json_lines_in_parts: ((COUNT, COUNT), NAMES),
     lists: ((2 * COUNT, 0), ("0", "1", "2")),
     lists_of_validation: ((2 * COUNT, 0), ("0", "1", "2")),
+    without_names_of_columns: ((COUNT, 0), NAMES),
+    vertex_ai: ((9, 3), NAMES),
     tiny_imagenet: (
         (2 * COUNT, 0),
         ("goldfish", "European fire salamander", "bullfrog"),

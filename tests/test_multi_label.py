@@ -125,7 +125,10 @@ def test_how_labels_are_told_apart_is_said(cells, names, labels, said, tmp_path)
         ("", "no lines"),
         ("file,x,y\n", "only a header"),
         ("file\na.png\n", "no label column"),
-        ("a.png,x\nb.png,y\n", "must name the columns, such as file,labels; it has"),
+        (
+            "a.png,x,1\nb.png,y,0\n",
+            "must name the columns, such as file,labels; it has",
+        ),
         ("file,\na.png,1\nb.png,0\n", "a column without a name"),
         ("file,x,y\na.png,1,\n", "y in line 2 of"),
         ("file,x,y\na.png,1,2\n", "has '2'"),

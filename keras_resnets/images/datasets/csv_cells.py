@@ -9,6 +9,8 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
+from keras_resnets.images.files import suffixes
+from keras_resnets.images.folders import part_called
 from keras_resnets.io.untrusted import parse_json
 from keras_resnets.io.untrusted import read_text
 
@@ -26,8 +28,9 @@ def read_cells(
 
     Args:
         path: a file whose first line names the columns, which commas, semicolons or tabs
-            separate; a .jsonl file with an object of the columns in each line; or a .txt
-            file without names of columns, with a file name and a label in each line.
+            separate (without it, see `_with_head`); a .jsonl file with an object of the
+            columns in each line; or a .txt file without names of columns, with a file
+            name and a label in each line.
         form: the expected content, for messages, such as `"a CSV file of labels"`.
 
     Raises:
@@ -51,6 +54,7 @@ def read_cells(
         ]
     except csv.Error as error:
         raise InvalidArgument(f"{where} must be {form}: {first_line(error)}") from None
+    rows = _with_head(rows)
     if len(rows) < 2:
         raise InvalidArgument(
             f"{where} must be {form}; it has {'only a header' if rows else 'no lines'}"
@@ -69,6 +73,22 @@ def read_cells(
                 "quotes around a cell that contains the separator"
             )
     return head, [(n, [*row, *[""] * (len(head) - len(row))]) for n, row in lines]
+
+
+def _with_head(rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Returns rows with names of the columns, if an image in the first tells them.
+
+    They are an image and its label in any order, or the part, the image and the label,
+    as in the files of Vertex AI.
+    """
+    first = rows[0][1] if rows else []
+    images = [cell.lower().endswith(suffixes()) for cell in first]
+    names: list[str] = []
+    if images in ([True, False], [False, True]):
+        names = ["file", "label"] if images[0] else ["label", "file"]
+    elif images == [False, True, False] and part_called(first[0]):
+        names = ["split", "file", "label"]
+    return [(0, names), *rows] if names else rows
 
 
 def _of_list(text: str, where: str) -> list[tuple[int, list[str]]]:
