@@ -256,6 +256,18 @@ def test_classes_of_sub_folders_alone_are_said(tmp_path):
     assert not open_dataset(plain, 0).notes
 
 
+def test_a_copy_of_the_classes_is_no_class(tmp_path):
+    """Kaggle's flowers: flowers/rose and flowers/flowers/rose."""
+    folder = classes_of(tmp_path / "flowers", ["daisy", "rose", "tulip"])
+    classes_of(folder / "flowers", ["daisy", "rose", "tulip"])
+    for look in (open_dataset, lambda folder: evaluation.open_data(folder, RAW)):
+        with pytest.raises(
+            InvalidArgument, match="flowers has daisy, rose, tulip in it"
+        ):
+            look(folder)
+    assert len(open_dataset(folder / "flowers", 0).classes) == 3
+
+
 def test_classes_that_may_be_one_are_said(tmp_path):
     classes_of(tmp_path / "case", ["cat", "Cat", "dog"])
     (note,) = open_dataset(tmp_path / "case", 0).notes

@@ -208,6 +208,7 @@ def _check_one_reading(
             f"which look like images and their {_said(answers[0])}: give a folder with "
             "one sub-folder per class"
         )
+    _refuse_copy(folder, inside)
     if any(_holds_images(folder / name) for name in inside):
         return
     below = {name: class_folders(folder / name) for name in inside}
@@ -224,6 +225,18 @@ def _check_one_reading(
         for inner in inner_names:
             if _holds_classes(folder / name / inner):
                 raise InvalidArgument(_too_deep(folder, name, inner))
+
+
+def _refuse_copy(folder: pathlib.Path, inside: list[str]) -> None:
+    """Raises `InvalidArgument` if a class folder has the other classes in it."""
+    for name in inside:
+        inner = class_folders(folder / name)
+        if len(inner) > 1 and {*inner} < {*inside} and not _holds_images(folder / name):
+            raise InvalidArgument(
+                f"every sub-folder of {_said(folder)} must be a class; {_said(name)} has "
+                f"{some(inner)} in it, as {_said(folder)} itself, and may be a copy of "
+                f"it: move it elsewhere, or give {_said(folder / name)}"
+            )
 
 
 def _too_deep(folder: pathlib.Path, name: str, inner: str) -> str:
