@@ -72,7 +72,7 @@ def test_other_columns_are_noted(tmp_path):
         ),
         (lines("id,tags", ["['a']", "['b']"]), "looks like several labels"),
         (lines("id,label", ["a", "", "b"]), "line 3 has none"),
-        (lines("id,age,dx", ["1,a", "2,b"]), "a column called label or class"),
+        (lines("id,age,kind", ["1,a", "2,b"]), "a column called label or class"),
         (lines("id,x,y", ["1,0", "1,1"]), "line 3 has 2; give --multi-label"),
         (lines("id,x,y", ["1,0", "0,0"]), "line 3 has 0"),
         (lines("id,label", ["a", "b"]) + "0.png,b\n", "differ in lines 2 and 4"),
@@ -124,7 +124,7 @@ def test_a_competitions_test_images_have_no_labels(train, test, tmp_path):
     if "width" in test:
         return
     # With nothing else to evaluate, the missing labels are the answer.
-    with pytest.raises(InvalidArgument, match="test.csv must"):
+    with pytest.raises(InvalidArgument, match="test.csv has no labels"):
         open_part(tmp_path, "test")
     (tmp_path / "val.csv").write_text(train)
     split, notes = open_part(tmp_path, "test")
