@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -258,6 +259,35 @@ def test_tables_beside_class_folders(tmp_path):
     assert "noisy.csv names the images and is not read" in " ".join(data.notes)
     data = open_dataset(tmp_path / "noisy.csv")
     assert [label for _, label in data.classes] == ["camera 0", "camera 1"]
+
+
+@pytest.mark.parametrize("form", ["{}", "class_{}"])
+def test_numbered_classes_beside_a_table_are_classes(form, tmp_path):
+    """Sizes of the images, say: their folders are not called parts."""
+    rows = []
+    for index in range(COUNT):
+        image(tmp_path / form.format(index % 3) / f"{index:03}.png", index)
+        rows.append((f"{index:03}.png", 640, 480))
+    table(tmp_path / "sizes.csv", ("file", "width", "height"), *rows)
+    data = open_dataset(tmp_path)
+    assert tuple(label for _, label in data.classes) == tuple(
+        map(form.format, range(3))
+    )
+    assert "sizes.csv names the images and is not read" in " ".join(data.notes)
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(monkeypatch, tmp_path):
+    metadata_in_parts(tmp_path)
+    listed = pathlib.Path.iterdir
+
+    def iterdir(path):
+        if path.name == "train":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(pathlib.Path, "iterdir", iterdir)
+    with pytest.raises(InvalidArgument, match="cannot be listed: Permission denied"):
+        open_dataset(tmp_path)
 
 
 def test_a_table_of_pixels_is_told_what_to_do(tmp_path):

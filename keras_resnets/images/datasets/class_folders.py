@@ -18,7 +18,6 @@ from keras_resnets.images.files import ARRAYS
 from keras_resnets.images.folders import ANNOTATIONS
 from keras_resnets.images.folders import class_folders
 from keras_resnets.images.folders import labelled_files
-from keras_resnets.images.labels import label_set
 from keras_resnets.io.untrusted import read_text
 
 if typing.TYPE_CHECKING:
@@ -27,7 +26,7 @@ if typing.TYPE_CHECKING:
 
 def names_of(folder: pathlib.Path) -> tuple[typing.Any, ...]:
     """Returns (id, name) of each sub-folder, sorted; names of WordNet ids are known."""
-    wordnet_names = dict(label_set("imagenet"))
+    wordnet_names = dict(labels.label_set("imagenet"))
     return tuple(
         (name, wordnet_names.get(name, name)) for name in class_folders(folder)
     )

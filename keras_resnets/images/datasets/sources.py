@@ -212,9 +212,10 @@ def _find(
     if os.path.isdir(path):
         if tfrecords.shards(path):
             return _records(path, part)
-        if table_files.are_labels(path):
+        ignored = table_files.beside_classes(path)
+        if ignored is None:
             return labelled_files.open_tables(path, classes, part, False)
-        return _folder(path, classes, part, channels)
+        return _folder(path, classes, part, channels, ignored)
     if is_npz:
         return _npz(path, part, multi_label, channels)
     raise InvalidArgument(_unknown(name))
@@ -304,6 +305,7 @@ def _folder(
     classes: tuple[typing.Any, ...] | None,
     part: str | None,
     channels: int | None,
+    ignored: tuple[str, ...],
 ) -> Opened:
     names: typing.Any
     if part is None:
@@ -315,8 +317,7 @@ def _folder(
     else:
         only, notes = folders.to_evaluate(path, part, classes)
         parts, names = {part: only}, classes
-    notes = (*notes, *table_files.notes_of(path))
-    opened = Opened(path.name, names, notes, is_by_folder=True)
+    opened = Opened(path.name, names, (*notes, *ignored), is_by_folder=True)
     for name in (name for name in _ORDER if name in parts):
         listing = class_folders.list_folder(
             parts[name], names, name if len(parts) > 1 else "", channels

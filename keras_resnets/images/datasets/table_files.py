@@ -13,6 +13,7 @@ from keras_resnets.images.datasets.csv_cells import JSON_LINES
 from keras_resnets.images.datasets.csv_cells import LISTS
 from keras_resnets.images.datasets.csv_cells import read_cells
 from keras_resnets.images.files import is_hidden
+from keras_resnets.images.files import refuse_unreadable
 from keras_resnets.images.files import suffixes
 from keras_resnets.images.folders import part_called
 
@@ -22,31 +23,46 @@ _BESIDES = re.compile(
 )
 # The form in which a competition expects predictions: sample_submission.csv.
 _SUBMISSION = "submi"
+# What names of folders contain that hold the images of a large data set in turn.
+_STORAGE = re.compile(r"part|image|img|photo|picture|batch|chunk|data|vol|set")
 # Bytes of the largest table that is compared with folders: a million labels take less.
 _MOST = 64 << 20
 
 
-def are_labels(path: pathlib.Path) -> bool:
-    """Returns whether the tables of a folder tell the labels, not its sub-folders.
+def beside_classes(path: pathlib.Path) -> tuple[str, ...] | None:
+    """Compares the tables of a folder with its sub-folders.
 
-    They do if the sub-folders are no classes, or only a table tells those of the images
-    of a part, or a table names the images of folders that differ in a number alone, such as
+    Tables tell the labels if the sub-folders are no classes, if only a table tells those
+    of the images of a split, or if a table names the images of numbered folders, such as
     images_part_1 and images_part_2.
+
+    Returns:
+        None if tables tell the labels. If sub-folders do, lines about tables that name
+        their images and are not read.
 
     Raises:
         InvalidArgument: see `tables_of`.
     """
     if not folders.has_classes(path):
-        return bool(tables_of(path))
-    inside = _inside(path)
-    parts = _by_part(inside)
+        return None if tables_of(path) else ()
+    parts = _by_part(_inside(path))
     more = {*parts} - {*folders.parts_of(path)[0]} if "train" in parts else set()
     if any(_is_labelled(parts["train"], parts[part]) for part in more - {"train"}):
-        return True
-    return any(
-        len({re.sub(r"\d+", "", name) for name in names}) == 1
-        for _, names in _with_folders(path)
+        return None
+    naming = _with_folders(path)
+    if any(map(_are_numbered, naming.values())):
+        return None
+    return tuple(
+        f"{printable(str(table))} names the images and is not read: the folders are the "
+        "classes; give its path to use its labels"
+        for table in naming
     )
+
+
+def _are_numbered(names: set[str]) -> bool:
+    """Whether names of folders, such as images_001 and images_002, are those of storage."""
+    plain = {re.sub(r"\d+", "", name).casefold() for name in names}
+    return len(plain) == 1 and bool(_STORAGE.search(plain.pop()))
 
 
 def _is_labelled(train: pathlib.Path, other: pathlib.Path) -> bool:
@@ -90,25 +106,21 @@ def tables_of(path: pathlib.Path) -> dict[str, pathlib.Path]:
     return {"": inside[0]} if inside else _within_parts(path)
 
 
-def notes_of(path: pathlib.Path) -> tuple[str, ...]:
-    """Returns lines about tables that name the images of class folders."""
-    return tuple(
-        f"{printable(str(table))} names the images and is not read: the folders are the "
-        "classes; give its path to use its labels"
-        for table, _ in _with_folders(path)
-    )
-
-
 def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the tables in a folder, sorted: CSV files, or else JSON lines, or lists."""
-    tables = sorted(
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        refuse_unreadable(error)
+        return []
+    tables = [
         entry
-        for entry in folder.iterdir()
+        for entry in entries
         if entry.suffix.lower() in label_tables.SUFFIXES
         and not is_hidden(entry.name)
         and _SUBMISSION not in entry.name.casefold()
         and entry.is_file()
-    )
+    ]
     lists = [table for table in tables if table.suffix.lower() == LISTS]
     objects = [table for table in tables if table.suffix.lower() == JSON_LINES]
     others = [table for table in tables if table not in (*lists, *objects)]
@@ -119,8 +131,12 @@ def _is_list(path: pathlib.Path) -> bool:
     """Whether a text file is a list of images and labels that tells its part."""
     if part_called(_BESIDES.sub("", path.stem)) is None:
         return False
-    with open(path, encoding="utf-8", errors="replace") as file:
-        words = file.readline(1000).replace("\t", " ").replace(",", " ").split()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            words = file.readline(1000).replace("\t", " ").replace(",", " ").split()
+    except OSError:
+        # Its reader says why.
+        return True
     return len(words) > 1 and words[-2].lower().endswith(suffixes())
 
 
@@ -144,12 +160,12 @@ def _within_parts(path: pathlib.Path) -> dict[str, pathlib.Path]:
     return found if "train" in found or len(found) == 1 else {}
 
 
-def _with_folders(path: pathlib.Path) -> list[tuple[pathlib.Path, set[str]]]:
+def _with_folders(path: pathlib.Path) -> dict[pathlib.Path, set[str]]:
     """Returns tables that name images, with the folders of these images in `path`.
 
     Tables that name one of the folders, as a class or in a path, are left out.
     """
-    found = []
+    found = {}
     names = folders.class_folders(path)
     for table in _inside(path):
         if table.stat().st_size > _MOST:
@@ -166,7 +182,7 @@ def _with_folders(path: pathlib.Path) -> list[tuple[pathlib.Path, set[str]]]:
         files = label_tables.file_cells(head, lines)
         used = _folders_named(path, names, files)
         if len(used) > 1:
-            found.append((table, used))
+            found[table] = used
     return found
 
 
