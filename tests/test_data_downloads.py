@@ -210,7 +210,7 @@ def test_a_submission_alone_is_no_table(tmp_path):
         image(tmp_path / f"test1/{index}.png", index)
     rows = [(index, index % 2) for index in range(COUNT)]
     table(tmp_path / "sampleSubmission.csv", ("id", "label"), *rows)
-    with pytest.raises(InvalidArgument, match="one sub-folder per class; none does"):
+    with pytest.raises(InvalidArgument, match="must be a sub-folder or stand in a CSV"):
         open_dataset(tmp_path)
 
 
@@ -288,6 +288,37 @@ def test_a_folder_that_cannot_be_listed_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(pathlib.Path, "iterdir", iterdir)
     with pytest.raises(InvalidArgument, match="cannot be listed: Permission denied"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["train", "images", "."])
+@pytest.mark.parametrize("form", ["{}.{}.png", "big_{}_{:03}.png", "{} ({}).png"])
+def test_classes_in_file_names_are_told_what_to_do(place, form, tmp_path):
+    for index in range(COUNT):
+        image(tmp_path / place / form.format(name(index), index), index)
+    if place == "train":
+        image(tmp_path / "test/1.png", 1)
+    with pytest.raises(InvalidArgument, match="must be a sub-folder or stand in a CSV"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("names", [["cat_{}"], ["cat_{}", "{}"], ["{}", "img{}"]])
+def test_file_names_that_tell_no_classes(names, tmp_path):
+    for index in range(COUNT):
+        stem = names[index % len(names)].format(index)
+        image(tmp_path / f"train/{stem}.png", index)
+    with pytest.raises(InvalidArgument, match="sub-folder per class|two classes"):
+        open_dataset(tmp_path)
+
+
+def test_the_documented_table_of_file_names_is_read(monkeypatch, tmp_path):
+    for index in range(COUNT):
+        image(tmp_path / f"dogs-vs-cats/train/{name(index)}.{index}.jpg", index)
+    docs = pathlib.Path(__file__).parents[1] / "docs/training.md"
+    section = docs.read_text("utf-8").split("### Classes in file names")[1]
+    monkeypatch.chdir(tmp_path)
+    exec(section.split("```python")[1].split("```")[0], {})
+    opened = open_dataset("dogs-vs-cats/train")
+    assert [name for _, name in opened.classes] == sorted(NAMES)
 
 
 def test_a_table_of_pixels_is_told_what_to_do(tmp_path):

@@ -389,7 +389,8 @@ def _export(asked: Options) -> None:
         images = _images(
             model, source, asked, None if chosen is None else chosen.images
         )
-        output.note(f"converting to {form.title.split()[0]} ({asked.recipe}) ...")
+        numbers = kind.numbers.title if kind else asked.recipe
+        output.note(f"converting to {form.title.split()[0]} ({numbers}) ...")
         data = quantize.labelled(asked.evaluate, model)
         exported = network.with_heatmap(model) if asked.heatmap else model
         report = _make(asked, exported, path, images, chosen)

@@ -14,6 +14,7 @@ from keras_resnets.errors import check_range
 from keras_resnets.errors import check_whole
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
+from keras_resnets.images import file_names
 from keras_resnets.images import folders
 from keras_resnets.images.datasets import class_folders
 from keras_resnets.images.datasets import duplicates
@@ -309,6 +310,7 @@ def _folder(
 ) -> Opened:
     names: typing.Any
     if part is None:
+        file_names.refuse_names_as_classes(path)
         parts, notes = folders.parts_of(path, classes or ())
         parts = parts or {"train": path}
         if "train" not in parts:
