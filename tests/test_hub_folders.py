@@ -103,6 +103,8 @@ def test_a_folder_with_one_file_is_that_file(tmp_path):
         ),
         ("checkpoint", "is a checkpoint of TensorFlow: load it with its own program"),
         (".metadata", "distributed checkpoint of torch: .*dcp_to_torch_save"),
+        ("manifest.ocdbt", "checkpoint of Orbax: .*safetensors.numpy.save_file"),
+        ("Manifest.json", "exported Core ML file: pass the weights"),
     ],
 )
 def test_folders_of_other_formats_are_named(name, said, tmp_path):

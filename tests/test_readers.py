@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import struct
 import tarfile
 import tempfile
@@ -167,15 +168,30 @@ def tarred():
         (gzip.compress(b"weights"), "compressed by gzip: unpack it"),
         (tarred(), "a tar archive: unpack it"),
         (b"\x1c\0\0\0TFL3" + bytes(24), "exported TFLite file: pass the weights"),
+        (b"GGUF\x03" + bytes(24), "a GGUF file"),
+        (b"\x12\x01" + bytes(14) + b"\x02" + bytes(7), "MXNet.*gluon_in1k"),
         (b"", "it is empty"),
     ],
-    ids=["lfs", "html", "index", "gzip", "tar", "tflite", "empty"],
+    ids=["lfs", "html", "index", "gzip", "tar", "tflite", "gguf", "mxnet", "empty"],
 )
 def test_what_a_file_is_instead(content, said, suffix, tmp_path):
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=f"not a safetensors, torch.*{said}"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("flax_model.msgpack", b"\x81\xa6params\x80", "Flax: .*safetensors.numpy"),
+        ("a.xml", b'<?xml version="1.0"?>\n<net name="a">', "exported OpenVINO file"),
+        ("b.xml", b"<?xml version='1.0'?><html>", "a web page"),
+    ],
+)
+def test_what_a_file_of_that_name_is(name, content, said, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert re.search(said, refused(tmp_path / name))
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -1,6 +1,7 @@
 """Files that are no weights, recognized by how they begin, with what to do instead."""
 
 import pathlib
+import struct
 
 # The first bytes of a file to look at: the sign of a tar archive stands at 257.
 BYTES = 512
@@ -17,17 +18,37 @@ _BEGINNINGS = (
     (b"7z\xbc\xaf\x27\x1c", f"it is an archive of 7-Zip: {_UNPACK}"),
     (b"Rar!\x1a\x07", f"it is a RAR archive: {_UNPACK}"),
     (b"\x93NUMPY", "it is an array of NumPy, not the tensors of a network"),
+    (b"GGUF", "it is a GGUF file of a language model"),
+    # List of named arrays, as of GluonCV.
+    (
+        struct.pack("<QQ", 0x112, 0),
+        "it is a file of MXNet, which this package does not read: timm has the networks "
+        "of GluonCV (--weights gluon_in1k)",
+    ),
 )
 _RESAVE = "load it with its own program and write model.save_weights('FILE.weights.h5')"
+_SAFETENSORS = (
+    "load it with its own program and write safetensors.numpy.save_file(arrays, FILE) of a "
+    "dict of arrays by name"
+)
 _CHECKPOINT = f"it is a checkpoint of TensorFlow: {_RESAVE}"
 # A file in a folder -> what the folder is.
 _FOLDERS = {
     "saved_model.pb": f"it is a SavedModel: {_RESAVE}",
     "checkpoint": _CHECKPOINT,
+    "_METADATA": f"it is a checkpoint of Orbax: {_SAFETENSORS}",
+    "manifest.ocdbt": f"it is a checkpoint of Orbax: {_SAFETENSORS}",
     ".metadata": "it is a distributed checkpoint of torch: make one file of it by torch."
     "distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE)",
 }
+# End of a file's name -> what the file is.
+_SUFFIXES = {
+    ".caffemodel": "it is a Caffe file, which this package does not read: convert it to "
+    "torch",
+    ".msgpack": f"it is a file of Flax: {_SAFETENSORS}",
+}
 _EXPORTED = "it is an exported {} file: pass the weights that it was made from"
+_FOLDERS["Manifest.json"] = _EXPORTED.format("Core ML")
 
 
 def reason(head: bytes, suffix: str) -> str:
@@ -57,11 +78,9 @@ def reason(head: bytes, suffix: str) -> str:
         return _EXPORTED.format("ONNX")
     if suffix == ".index" or suffix.startswith(".data-"):
         return _CHECKPOINT
-    if suffix.lower() == ".caffemodel":
-        return (
-            "it is a Caffe file, which this package does not read: convert it to torch"
-        )
-    return _reason_of_text(head)
+    if suffix.lower() == ".xml" and b"<net" in head:
+        return _EXPORTED.format("OpenVINO")
+    return _SUFFIXES.get(suffix.lower()) or _reason_of_text(head)
 
 
 def reason_of_folder(path: pathlib.Path) -> str:
