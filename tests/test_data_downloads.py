@@ -210,7 +210,9 @@ def test_a_submission_alone_is_no_table(tmp_path):
         image(tmp_path / f"test1/{index}.png", index)
     rows = [(index, index % 2) for index in range(COUNT)]
     table(tmp_path / "sampleSubmission.csv", ("id", "label"), *rows)
-    with pytest.raises(InvalidArgument, match="must be a sub-folder or stand in a CSV"):
+    with pytest.raises(
+        InvalidArgument, match="must be a sub-folder or be named in a CSV"
+    ):
         open_dataset(tmp_path)
 
 
@@ -297,7 +299,9 @@ def test_classes_in_file_names_are_told_what_to_do(place, form, tmp_path):
         image(tmp_path / place / form.format(name(index), index), index)
     if place == "train":
         image(tmp_path / "test/1.png", 1)
-    with pytest.raises(InvalidArgument, match="must be a sub-folder or stand in a CSV"):
+    with pytest.raises(
+        InvalidArgument, match="must be a sub-folder or be named in a CSV"
+    ):
         open_dataset(tmp_path)
 
 

@@ -20,8 +20,8 @@ _FEWEST = 2
 def refuse_names_as_classes(folder: pathlib.Path) -> None:
     """Raises `InvalidArgument` if only the file names of images can tell their classes.
 
-    That is the case if no sub-folder can be a class, and the names of all images are
-    at least two words, each with at least two numbers.
+    That is the case if no sub-folder can be a class, every file name ends in a number,
+    and there are at least two different beginnings, each of at least two images.
 
     Args:
         folder: a folder of images to train on, or one that has them in its training
@@ -43,10 +43,10 @@ def refuse_names_as_classes(folder: pathlib.Path) -> None:
         return
     first, *_, last = (min(by_class[name]) for name in sorted(by_class))
     raise InvalidArgument(
-        f"each class of {printable(str(place))} must be a sub-folder or stand in a CSV "
-        f"file; its images have names such as {printable(first)} and {printable(last)}: "
-        "if they begin with the class, docs/training.md (Classes in file names) shows "
-        "how to write that file"
+        f"each class of {printable(str(place))} must be a sub-folder or be named in a "
+        f"CSV file; its images have names such as {printable(first)} and "
+        f"{printable(last)}: if they begin with the class, docs/training.md "
+        "(Classes in file names) shows how to write that file"
     )
 
 

@@ -22,14 +22,15 @@ _BEGINNINGS = (
     # List of named arrays, as of GluonCV.
     (
         struct.pack("<QQ", 0x112, 0),
-        "it is a file of MXNet, which this package does not read: timm has the networks "
-        "of GluonCV (--weights gluon_in1k)",
+        "it is a file of MXNet, which this package does not read: timm has networks of "
+        "GluonCV (weights gluon_in1k)",
     ),
 )
+_EXPORTED = "it is an exported {} file: pass the weights that it was made from"
 _RESAVE = "load it with its own program and write model.save_weights('FILE.weights.h5')"
 _SAFETENSORS = (
-    "load it with its own program and write safetensors.numpy.save_file(arrays, FILE) of a "
-    "dict of arrays by name"
+    "load it with its own program, and write its arrays with the names and shapes of "
+    "timm, torchvision or this package by safetensors.numpy.save_file(arrays, FILE)"
 )
 _CHECKPOINT = f"it is a checkpoint of TensorFlow: {_RESAVE}"
 # A file in a folder -> what the folder is.
@@ -38,6 +39,7 @@ _FOLDERS = {
     "checkpoint": _CHECKPOINT,
     "_METADATA": f"it is a checkpoint of Orbax: {_SAFETENSORS}",
     "manifest.ocdbt": f"it is a checkpoint of Orbax: {_SAFETENSORS}",
+    "Manifest.json": _EXPORTED.format("Core ML"),
     ".metadata": "it is a distributed checkpoint of torch: make one file of it by torch."
     "distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE)",
 }
@@ -47,8 +49,6 @@ _SUFFIXES = {
     "torch",
     ".msgpack": f"it is a file of Flax: {_SAFETENSORS}",
 }
-_EXPORTED = "it is an exported {} file: pass the weights that it was made from"
-_FOLDERS["Manifest.json"] = _EXPORTED.format("Core ML")
 
 
 def reason(head: bytes, suffix: str) -> str:
