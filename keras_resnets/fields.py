@@ -158,8 +158,8 @@ class Number(Rule):
 class Choice(Rule):
     """One of some names; `aliases` are other spellings of them."""
 
-    allowed: tuple
-    aliases: dict = dataclasses.field(default_factory=dict, hash=False)
+    allowed: tuple[typing.Any, ...]
+    aliases: dict[str, typing.Any] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def words(self) -> str:
@@ -283,8 +283,8 @@ class Together(Rule):
         names: the name of each number, for messages; empty if they are alike.
     """
 
-    rules: tuple
-    names: tuple = ()
+    rules: tuple[Rule, ...]
+    names: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:

@@ -14,6 +14,8 @@ from keras_resnets.images import multi_label
 from keras_resnets.images.datasets import label_tables
 from keras_resnets.images.datasets.sources import open_dataset
 from keras_resnets.images.datasets.sources import open_part
+from keras_resnets.training import best_weights
+from keras_resnets.training import correctness
 
 NAMES = ("red", "green", "blue")
 
@@ -315,6 +317,49 @@ def test_from_csv_to_a_proven_file(tmp_path, capsys):
     assert "mAP" in told and "label agreement" in told and "top-1" not in told
     compared = done("verify", file, integers, "--data", data)
     assert "mAP" in compared and "top-1" not in compared
+
+
+def test_fine_tuning_compares_the_stages_by_labels(tmp_path, capsys):
+    """Through all stages, with the page of the report."""
+    folder(tmp_path / "d", count=48)
+    page, data = tmp_path / "page.html", ("--multi-label", "--data", tmp_path / "d")
+    words = (
+        "train",
+        "wrn_10_3_w8",
+        "--weights",
+        "cifar10",
+        *data,
+        "--recipe",
+        "finetune",
+    )
+    words = (
+        *words,
+        "--change",
+        "frozen_epochs=1",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "8",
+    )
+    words = (*words, "--input-size", "16", "--output", tmp_path / "tuned")
+    code, out, err = run(*words, "--report", page, capsys=capsys)
+    assert code == 0, err
+    assert "of the 5 held-out images: as it came" in out
+    shown = page.read_text("utf-8")
+    assert "Training images of each label" in shown and "red" in shown
+    assert run(*words, "--resume", capsys=capsys)[0] == 0
+
+
+def test_right_labels_are_counted_for_each_image():
+    """In any order and batch; three images with three labels are told from nine labels."""
+    wanted = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], "uint8")
+    metric = correctness._RightImages(wanted, threshold=0.5)
+    metric.update_state(np.array([2, 0, 3]), np.array([[1.0, 0, 1]] * 3, "float32"))
+    metric.update_state(np.array([1]), np.array([[0.2, 0.4, 0.1]], "float32"))
+    assert metric.rights().tolist() == [3, 3, 2, 0]
+    text = best_weights.rights_of(metric.rights())
+    assert best_weights.is_correctness(text) and text == "3320"
+    assert not any(map(best_weights.is_correctness, ("1/", 11, "0\uffff")))
 
 
 def test_what_one_class_an_image_needs_is_refused(tmp_path, capsys):

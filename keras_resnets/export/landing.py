@@ -54,10 +54,10 @@ class ExportReport:
     format: str
     quantize: str
     size: int
-    input_shape: tuple
+    input_shape: tuple[int | None, ...]
     takes_pixels: bool
     output: str
-    operators: dict
+    operators: dict[str, int]
     outputs: parity.Parity
     logits: parity.Parity | None
     compared: int

@@ -28,8 +28,8 @@ class Step:
 
     layer: keras.layers.Layer
     path: str
-    inputs: list
-    outputs: list
+    inputs: list[typing.Any]
+    outputs: list[typing.Any]
     arguments: typing.Any
     training: bool | None = None
 

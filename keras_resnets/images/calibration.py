@@ -50,7 +50,7 @@ class CalibrationSet:
     seed: int | None = None
     available: int | None = None
     taken: int | None = None
-    skipped: tuple = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> np.ndarray:

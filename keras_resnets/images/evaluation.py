@@ -46,8 +46,8 @@ class Labelled:
     """
 
     labels: np.ndarray
-    batches: collections.abc.Callable
-    notes: tuple = ()
+    batches: collections.abc.Callable[..., typing.Any]
+    notes: tuple[str, ...] = ()
 
 
 def open_data(

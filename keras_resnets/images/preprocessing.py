@@ -80,7 +80,7 @@ class Preprocessing:
     """
 
     mode: str = "torch"
-    size: tuple = (224, 224)
+    size: tuple[int, int] = (224, 224)
     crop_fraction: float = 0.875
     letterbox: bool = False
     interpolation: str = "bilinear"
@@ -432,9 +432,10 @@ def default_for(mode: str, size: tuple[int, int]) -> Preprocessing:
         mode: see `preprocess_input`.
         size: (height, width) in pixels.
     """
+    height, width = size
     return Preprocessing(
         mode=mode,
-        size=tuple(size),
+        size=(height, width),
         crop_fraction=_crop_fraction(mode, min(size)),
         letterbox=mode == "darknet",
     )

@@ -110,7 +110,8 @@ def matrices(
             "source requires preprocessing with a centre crop; this network has darknet's "
             "letterbox: resize in the application"
         )
-    target = tuple(preprocessing.size)
+    height, width = preprocessing.size
+    target = (height, width)
     resized = resizing.resized_size(size, target, preprocessing.crop_fraction)
     corner = resizing.centre(resized, target)
     is_strip = resizing.is_strip(resized, target)

@@ -52,7 +52,7 @@ class Link:
 
     maker: keras.layers.Layer
     reader: keras.layers.Layer
-    between: tuple
+    between: tuple[keras.layers.Layer, ...]
 
 
 def links(model: keras.Model) -> list[Link]:

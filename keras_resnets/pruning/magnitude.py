@@ -220,7 +220,7 @@ class PruningReport:
         gzip_size: the same, compressed.
     """
 
-    layers: tuple
+    layers: tuple[tuple[str, int, float], ...]
     sparsity: float
     zeros: float
     parameters: int

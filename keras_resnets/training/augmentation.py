@@ -94,12 +94,12 @@ class Augmentation:
 
     crop: str = "centre"
     padding: int = 4
-    area: tuple = (0.08, 1.0)
-    aspect: tuple = (3 / 4, 4 / 3)
+    area: tuple[float, float] = (0.08, 1.0)
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = False
-    jitter: tuple = (0.0, 0.0, 0.0, 0.0)
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     lighting: float = 0.0
-    rand_augment: tuple | None = None
+    rand_augment: tuple[int, float] | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
     erase: float = 0.0

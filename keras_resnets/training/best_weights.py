@@ -30,6 +30,8 @@ WORDS = {
 }
 # Correctness is a string with one character per image, as a state's JSON stores it.
 RIGHT, WRONG = "1", "0"
+# No character up to this count is one that UTF-8 lacks.
+_MOST_LABELS = 50_000
 
 
 def stage(recipe: "Recipe", epoch: int) -> str:
@@ -54,6 +56,13 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
     """
     pairs = list(zip(earlier, later, strict=False))
     return sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
+
+
+def is_correctness(text: object) -> bool:
+    """Whether `text` can be a correctness, of one or of several labels per image."""
+    return isinstance(text, str) and all(
+        0 <= ord(character) - ord(WRONG) < _MOST_LABELS for character in text
+    )
 
 
 def rights_of(counts: "np.ndarray") -> str:

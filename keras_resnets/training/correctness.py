@@ -84,7 +84,7 @@ class _RightImages(keras.metrics.Metric):
         self, places: typing.Any, outputs: typing.Any, sample_weight: typing.Any = None
     ) -> None:
         places = ops.cast(ops.reshape(places, (-1,)), "int32")
-        expected = ops.take(ops.convert_to_tensor(self._labels), places)
+        expected = ops.take(ops.convert_to_tensor(self._labels), places, axis=0)
         if self._labels.ndim == 2:
             predicted = ops.cast(outputs >= self._threshold, "int32")
             right = ops.sum(ops.cast(ops.equal(expected, predicted), "int32"), axis=-1)

@@ -52,13 +52,13 @@ class Job:
     seed: int = 0
     teacher: keras.Model | None = None
     provenance: Provenance = Provenance()
-    class_weights: tuple | None = None
+    class_weights: tuple[float, ...] | None = None
     sampler: str = "shuffled"
     workers: int = 2
     save_seconds: float = 300.0
     tensorboard: bool = False
     verbose: int | str = "auto"
-    tell: collections.abc.Callable = warnings.warn
+    tell: collections.abc.Callable[[str], object] = warnings.warn
     trained_head: bool = False
     flags: anatomy.Flags = dataclasses.field(init=False)
 

@@ -127,7 +127,7 @@ class Recipe:
     weight_decay: float = 1e-4
     decay_all: bool = False
     schedule: str = "cosine"
-    milestones: tuple = ()
+    milestones: tuple[float, ...] = ()
     factor: float = 0.1
     power: float = 1.0
     warmup: float = 0.0

@@ -63,8 +63,8 @@ class Run:
     """
 
     folder: RunFolder
-    history: list
-    figures: dict
+    history: list[dict[str, float]]
+    figures: dict[str, typing.Any]
 
 
 def train(

@@ -32,7 +32,6 @@ if typing.TYPE_CHECKING:
 
 _PROGRESS = "notes"
 _CONTENT = "of a training's state"
-_DIGITS = best_weights.RIGHT + best_weights.WRONG
 
 
 class DamagedState(TrainingError, InvalidArgument):
@@ -58,10 +57,10 @@ class Progress:
     epoch: int = 0
     step: int = 0
     phase: int = 0
-    history: list = dataclasses.field(default_factory=list)
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     best: float | None = None
     kept: int = 0
-    right: dict = dataclasses.field(default_factory=dict)
+    right: dict[str, typing.Any] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -155,9 +154,7 @@ def _progress(file: "Npz") -> Progress:
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError("its history must be a list of figures")
     if not isinstance(progress.right, dict) or not all(
-        name in best_weights.STAGES
-        and isinstance(text, str)
-        and not text.strip(_DIGITS)
+        name in best_weights.STAGES and best_weights.is_correctness(text)
         for name, text in progress.right.items()
     ):
         raise ValueError("right must be a table of correct images")

@@ -63,10 +63,10 @@ class Network:
         remarks: sentences on what was not taken from the file.
     """
 
-    tensors: dict
+    tensors: "dict[tuple[str, str], np.ndarray]"
     layout: layouts.Layout
     classes: int | None
-    remarks: tuple
+    remarks: tuple[str, ...]
 
 
 def find(checkpoint: "Checkpoint") -> Network:

@@ -29,8 +29,8 @@ class _Detector:
     """
 
     name: str
-    body: tuple
-    boxes: tuple
+    body: tuple[tuple[int, int, int], ...]
+    boxes: tuple[int, ...]
     anchors: int
 
 

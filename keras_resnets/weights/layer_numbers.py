@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 class _Network:
     """Units a stage, convolutions of the stem, and of a unit (2 or 3)."""
 
-    depths: tuple
+    depths: tuple[int, ...]
     stem: int = 1
     unit: int = 3
 

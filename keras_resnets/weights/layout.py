@@ -46,14 +46,16 @@ class Layout:
     """
 
     name: str
-    names: dict
+    names: dict[str, str]
     torch: bool = True
     epsilon: float | None = None
-    axes: dict = dataclasses.field(default_factory=dict)
+    axes: dict[str, object] = dataclasses.field(default_factory=dict)
     preprocessing: str | None = None
     labels: str | None = "imagenet"
     conv_head: bool = False
-    by_classes: dict = dataclasses.field(default_factory=dict)
+    by_classes: dict[int, dict[str, typing.Any]] = dataclasses.field(
+        default_factory=dict
+    )
     unused: str | None = None
 
     def fitted(self, tensors: "dict[tuple[str, str], np.ndarray]") -> "Layout":

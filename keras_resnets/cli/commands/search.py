@@ -51,7 +51,7 @@ class Options(network.Network, network.Output, calibration.Calibration):
     count: int
     max_drop: float | None
     max_size: int | None
-    max_latency: tuple | None
+    max_latency: tuple[float, str] | None
     held_out: int
     precisions: str | None
     front: str | None

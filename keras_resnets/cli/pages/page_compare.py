@@ -83,10 +83,14 @@ class Verified:
         bars = zip(labels, sizes, map(page_parts.megabytes, sizes), strict=True)
         blocks = [charts.bars(list(bars), "Size of the files")]
         if result.accuracies is not None:
-            texts = map(page_parts.percent, result.accuracies)
-            bars = zip(labels, result.accuracies, texts, strict=True)
+            shares = [
+                (label, share, page_parts.percent(share))
+                for label, share in zip(labels, result.accuracies, strict=True)
+                if share is not None
+            ]
             what = "Mean average precision" if self._several else "Top-1 accuracy"
-            blocks.append(charts.bars(list(bars), what))
+            if shares:
+                blocks.append(charts.bars(shares, what))
         page.add_section("Both files", *blocks)
         self._gallery.show("Images on which A and B disagree", "disagree")
 

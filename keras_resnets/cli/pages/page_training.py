@@ -153,16 +153,20 @@ def _data(opened: typing.Any) -> list["Block"]:
     caption = f"{opened.name}: {len(opened.classes):,} classes"
     blocks: list[Block] = [Table(("part", "images", "unreadable"), rows, caption)]
     names = [name for _, name in opened.classes]
-    counts = np.bincount(opened.train.labels, minlength=len(names))
+    labels = opened.train.labels
+    if opened.is_multi_label:
+        counts, kind = labels.sum(axis=0).astype("int64"), "label"
+    else:
+        counts, kind = np.bincount(labels, minlength=len(names)), "class"
     if len(names) <= _CLASSES:
         bars = [
             (name, float(count), f"{count:,}")
             for name, count in zip(names, counts, strict=True)
         ]
-        blocks.append(charts.bars(bars, "Training images of each class"))
+        blocks.append(charts.bars(bars, f"Training images of each {kind}"))
     else:
         text = f"{counts.min():,} to {counts.max():,}"
-        blocks.append(Table(("training images of a class",), [(text,)], "Classes"))
+        blocks.append(Table((f"training images of a {kind}",), [(text,)], "Classes"))
     return blocks
 
 

@@ -53,7 +53,7 @@ class Verification:
     outputs: parity.Parity
     probabilities: parity.Parity | None
     logits: parity.Parity | None
-    accuracies: tuple | None
+    accuracies: tuple[float | None, ...] | None
 
 
 def verify(

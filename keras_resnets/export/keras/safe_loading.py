@@ -236,7 +236,7 @@ class _Store(saving_lib.H5IOStore):
         return _Entry(datasets)
 
 
-class _Entry(collections.abc.Mapping):
+class _Entry(collections.abc.Mapping[str, np.ndarray]):
     """The variables of one layer; each is read on access."""
 
     def __init__(self, datasets: dict[str, typing.Any]) -> None:

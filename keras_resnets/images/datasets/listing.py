@@ -27,11 +27,11 @@ class FileListing:
 
     kind: str
     root: str
-    files: list
+    files: list[str]
     places: np.ndarray
-    names: list
+    names: list[str]
     labels: np.ndarray
-    notes: tuple = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, chosen: typing.Any = None, thorough: bool = False) -> Split:
         """Returns the `Split` of the images that are complete.
@@ -73,7 +73,7 @@ class ArrayListing:
 
     pixels: np.ndarray
     labels: np.ndarray
-    notes: tuple = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, chosen: np.ndarray | None = None, thorough: bool = False) -> Split:
         """Returns the `Split` of all images, or of the chosen ones."""

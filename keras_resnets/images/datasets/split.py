@@ -88,7 +88,7 @@ class Split:
     labels: np.ndarray
     images: ImageSource
     indices: np.ndarray
-    skipped: tuple = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -140,12 +140,12 @@ class Dataset:
     """
 
     name: str
-    classes: tuple
+    classes: tuple[tuple[str, str], ...]
     train: Split
     validation: Split | None
     test: Split | None
     fingerprint: str
-    notes: tuple = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_multi_label(self) -> bool:

@@ -168,7 +168,7 @@ class LayerReport:
 
     name: str
     kind: str
-    of: tuple
+    of: tuple[str, ...]
     done: str
 
 

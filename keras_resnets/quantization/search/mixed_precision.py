@@ -83,7 +83,7 @@ class Mix:
             `quantize` to make a file of another training of the network by.
     """
 
-    layers: tuple
+    layers: tuple[LayerChoice, ...]
     max_drop: float
     float_top1: float
     int8: Trial

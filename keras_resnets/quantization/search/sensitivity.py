@@ -40,7 +40,7 @@ class LayerCost:
 
     name: str
     part: str
-    of: tuple
+    of: tuple[str, ...]
     rmse: float
     agreement: float
 

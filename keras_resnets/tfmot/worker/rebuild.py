@@ -143,7 +143,7 @@ def identity_pad() -> typing.Any:
     return _once("IdentityPad", IdentityPad)
 
 
-_CLASSES: dict = {}
+_CLASSES: dict[str, typing.Any] = {}
 
 
 def _once(name: str, kind: type) -> type:

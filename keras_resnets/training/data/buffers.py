@@ -25,7 +25,7 @@ class Buffers:
     def __init__(self, shape: tuple[typing.Any, ...]) -> None:
         self._shape, self._size = tuple(shape), 4 * int(np.prod(shape))
         # Both ends of a deque are safe to use from any thread.
-        self._free: collections.deque = collections.deque(maxlen=_MOST_FREE)
+        self._free: collections.deque[np.ndarray] = collections.deque(maxlen=_MOST_FREE)
 
     def take(self, count: int) -> np.ndarray:
         """Returns an uninitialized array with the first `count` rows of the shape."""

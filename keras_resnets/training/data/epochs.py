@@ -139,7 +139,9 @@ class _Work:
     ) -> None:
         self._left, self._finish = len(portions), finish
         self._lock = threading.Lock()
-        self._batch: concurrent.futures.Future = concurrent.futures.Future()
+        self._batch: concurrent.futures.Future[tuple[np.ndarray, np.ndarray]] = (
+            concurrent.futures.Future()
+        )
         self._portions = [pool.submit(self._do, portion) for portion in portions]
 
     def _do(self, portion: Callable[..., typing.Any]) -> None:

@@ -78,7 +78,7 @@ def too_many() -> WeightsError:
     return WeightsError(f"it contains more than {MOST_TENSORS:,} tensors")
 
 
-class Checkpoint(collections.abc.Mapping):
+class Checkpoint(collections.abc.Mapping[str, "np.ndarray"]):
     """Tensors by name, in the file's order; each is made on access.
 
     Args:

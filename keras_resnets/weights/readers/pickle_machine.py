@@ -50,7 +50,7 @@ class Name:
     """
 
     value: object = None
-    call: Callable | None = None
+    call: Callable[..., object] | None = None
     is_class: bool = False
 
 

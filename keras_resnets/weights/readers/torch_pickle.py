@@ -98,8 +98,8 @@ class Tensor:
 
     storage: Storage
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
     other: str = ""
 
 
