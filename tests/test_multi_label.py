@@ -346,7 +346,11 @@ def test_fine_tuning_compares_the_stages_by_labels(tmp_path, capsys):
     assert code == 0, err
     assert "of the 5 held-out images: as it came" in out
     shown = page.read_text("utf-8")
-    assert "Training images of each label" in shown and "red" in shown
+    for part in ("images of each label", "3 labels", "Stages: mAP of the 5", "Kept: "):
+        assert part in shown, part
+    assert (
+        ">Mean average precision<" in shown and "of the weights that were kept" in shown
+    )
     assert run(*words, "--resume", capsys=capsys)[0] == 0
 
 

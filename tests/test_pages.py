@@ -24,7 +24,7 @@ PAGES = {
 def folder(tmp_path, monkeypatch, shared_data):
     """The current folder, with files of the names that the pages use."""
     monkeypatch.chdir(tmp_path)
-    x, y = quantized.cifar(shared_data)
+    x, y = quantized.cifar(shared_data, count=1020)
     np.savez("cifar10.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     shutil.copy(ROOT / "examples" / "dog.jpg", "dog.jpg")
     for name, kind in (("deer", 4), ("dog", 5)):

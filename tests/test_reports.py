@@ -263,6 +263,7 @@ def test_losses_of_two_kinds_are_not_drawn_together(figures):
         train=part,
         validation=None,
         test=None,
+        is_multi_label=False,
     )
     made = types.SimpleNamespace(
         history=history,

@@ -16,11 +16,11 @@ if typing.TYPE_CHECKING:
 _CLASSES = 40
 # Largest number of rows in the table of epochs.
 _EPOCHS = 400
-# (name in the history, whether it is a share, title) of each chart.
-_CURVES = (
-    ("loss", False, "Loss"),
-    ("accuracy", True, "Accuracy"),
-)
+# Whether images have several labels -> (key in the history, words) of the measure.
+_MEASURES = {
+    False: ("accuracy", "accuracy"),
+    True: ("mean_average_precision", "mean average precision"),
+}
 
 
 def trained(
@@ -36,23 +36,27 @@ def trained(
     """
     if not page.is_requested():
         return
-    figures = run.figures
-    if "best_val_accuracy" in figures:
-        best = page_parts.percent(figures["best_val_accuracy"])
-        epoch = figures.get("best_epoch")
-        page.add_tile(best, f"best validation accuracy (epoch {epoch})")
-    if "test_accuracy" in figures:
-        shown = page_parts.percent(figures["test_accuracy"])
-        page.add_tile(shown, f"test accuracy ({figures['test_weights']} weights)")
+    figures, best = run.figures, run.figures.get("best_epoch")
+    key, words = _MEASURES[opened.is_multi_label]
+    if f"best_val_{key}" in figures:
+        highest = page_parts.percent(figures[f"best_val_{key}"])
+        named = f"best validation {words}"
+        if "kept" in figures:
+            named = f"validation {words} of the weights that were kept"
+        page.add_tile(highest, f"{named} (epoch {best})")
+    if f"test_{key}" in figures:
+        shown = page_parts.percent(figures[f"test_{key}"])
+        page.add_tile(shown, f"test {words} ({figures['test_weights']} weights)")
     page.add_tile(f"{figures['seconds']:,.0f} s", "of training")
     page.set_summary(_summary(run))
     curves = [
-        _curves(run.history, name, percent, title, figures.get("best_epoch"), keys)
-        for name, percent, title, keys in _charts(has_teacher)
+        _curves(run.history, label, percent, title, best, keys)
+        for label, percent, title, keys in _charts(has_teacher, opened.is_multi_label)
     ]
     curves.append(_rates(run.history))
     page.add_section(
         "Curves of training",
+        *_stages(run, recipe, opened),
         *(curve for curve in curves if curve is not None),
         _table(run.history),
     )
@@ -69,24 +73,39 @@ def _summary(run: "Run") -> str:
     return f"{words}. The run is in {run.folder.path}."
 
 
+def _stages(run: "Run", recipe: "Recipe", opened: typing.Any) -> list["Block"]:
+    """Returns the figures of the stages of fine-tuning; empty for other trainings."""
+    from keras_resnets.reports import Text
+    from keras_resnets.training import best_weights
+
+    if "kept" not in run.figures:
+        return []
+    count = opened.validation.count if opened.validation else 0
+    found = best_weights.sentence(recipe, run.figures, count, opened.is_multi_label)
+    of_images, kept = found.split("\n")
+    return [Text(f"Stages: {of_images}."), Text(f"{kept[:1].upper()}{kept[1:]}.")]
+
+
 def _charts(
-    has_teacher: bool,
+    has_teacher: bool, is_multi_label: bool
 ) -> Iterator[tuple[str, bool, str, dict[str, str]]]:
-    """Yields (name, whether it is a share, title, keys of the series) of each chart."""
-    for name, percent, title in _CURVES:
+    """Yields (label, whether it is a share, title, keys of the series) of each chart."""
+    key, words = _MEASURES[is_multi_label]
+    for name, label, percent in (("loss", "loss", False), (key, words, True)):
+        title = f"{label[:1].upper()}{label[1:]}"
         keys = {"training": name, "validation": f"val_{name}"}
         if name == "loss" and has_teacher:
             # The training loss includes the teacher and cannot be compared.
             labels = {"validation": keys.pop("validation")}
-            yield name, percent, f"Training {title.lower()} (labels and teacher)", keys
-            yield name, percent, f"Validation {title.lower()} (labels only)", labels
+            yield label, percent, "Training loss (labels and teacher)", keys
+            yield label, percent, "Validation loss (labels only)", labels
         else:
-            yield name, percent, title, keys
+            yield label, percent, title, keys
 
 
 def _curves(
     history: list[dict[str, float]],
-    name: str,
+    label: str,
     percent: bool,
     title: str,
     best: int | None,
@@ -96,15 +115,15 @@ def _curves(
     from keras_resnets.reports import charts
 
     series = {
-        label: [row.get(key) for row in history]
-        for label, key in keys.items()
+        name: [row.get(key) for row in history]
+        for name, key in keys.items()
         if any(key in row for row in history)
     }
     if not series:
         return None
     epochs = [row["epoch"] for row in history]
     marked = (best, "best") if best is not None else None
-    return charts.lines(epochs, series, title, name, percent=percent, marked=marked)
+    return charts.lines(epochs, series, title, label, percent=percent, marked=marked)
 
 
 def _rates(history: list[dict[str, float]]) -> "Block | None":
@@ -150,7 +169,8 @@ def _data(opened: typing.Any) -> list["Block"]:
         for name, part in parts.items()
         if part is not None
     ]
-    caption = f"{opened.name}: {len(opened.classes):,} classes"
+    kind = "labels" if opened.is_multi_label else "classes"
+    caption = f"{opened.name}: {len(opened.classes):,} {kind}"
     blocks: list[Block] = [Table(("part", "images", "unreadable"), rows, caption)]
     names = [name for _, name in opened.classes]
     labels = opened.train.labels
