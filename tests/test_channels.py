@@ -191,6 +191,14 @@ def test_fine_tuning_fits_the_first_kernel_and_measures_the_channels(tmp_path, c
         capsys=capsys,
     )
     assert code == 0 and "measured" not in out, err
+    # A teacher of the channels of the data, as it was trained.
+    code, out, err = run(
+        *("train", "resnet8", "--teacher", tmp_path / "run", "--epochs", "1"),
+        *("--data", tmp_path / "x.npz", "--recipe", "cifar_cosine"),
+        *("--batch-size", "9", "--output", tmp_path / "taught"),
+        capsys=capsys,
+    )
+    assert code == 0 and "repeated and scaled" not in out, err
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 8, 13])

@@ -1,8 +1,10 @@
 """What can go wrong around an export: kills, full disks, races, strange pictures."""
 
+import logging
 import signal
 import threading
 import time
+import warnings
 
 import forks
 import keras
@@ -139,7 +141,8 @@ def test_a_full_disk_and_a_kill(write, tmp_path):
 
 
 def test_two_at_a_time(tmp_path):
-    """Both finish, one of them stays, and its passport is its own."""
+    """Both finish, one of them stays, its passport is its own, and nothing is left on."""
+    before = logging.getLogger("tf2onnx").level, list(warnings.filters)
     models = [
         small_model("basic_original", seed, input_shape=SHAPE, axes=ONE_UNIT)
         for seed in (0, 1)
@@ -153,6 +156,7 @@ def test_two_at_a_time(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
+    assert (logging.getLogger("tf2onnx").level, list(warnings.filters)) == before
     assert passport.read(path)["format"] == "onnx"
     found = open_runner(path)(noise(1, *SHAPE))
     assert any(

@@ -248,10 +248,9 @@ def _load(
         requested_classes: the caller's number of classes; None for the checkpoint's.
         may_be_new: whether the classifier may have random values.
     """
-    import warnings
-
     from keras_resnets.networks import builder
     from keras_resnets.weights.assign import NewHead
+    from keras_resnets.weights.assign import new_heads_refused
 
     def build_and_load(options: dict[str, typing.Any]) -> tuple[typing.Any, bool]:
         # The weights are set next; random ones would take longer than all else.
@@ -261,8 +260,7 @@ def _load(
     if may_be_new:
         return build_and_load(options)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", NewHead)
+        with new_heads_refused():
             return build_and_load(options)
     except NewHead as head:
         if requested_classes is None and head.classes is not None:

@@ -1,6 +1,7 @@
 """TensorFlow kernels for `layers`, and operations on its tensors under any backend."""
 
 import contextlib
+import contextvars
 import functools
 import os
 import types
@@ -13,18 +14,18 @@ import tensorflow as tf
 
 from keras_resnets.system import processor
 
-_forced = False
+# Of this thread: others may train meanwhile.
+_forced = contextvars.ContextVar("forced", default=False)
 
 
 @contextlib.contextmanager
 def native_convolution() -> Iterator[None]:
     """Uses the native kernels even if this machine lacks them, to trace an export."""
-    global _forced
-    before, _forced = _forced, True
+    token = _forced.set(True)
     try:
         yield
     finally:
-        _forced = before
+        _forced.reset(token)
 
 
 def conv2d(
@@ -50,7 +51,7 @@ class SlowConvolutions(UserWarning):
 
 def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
     """Whether this machine convolves natively, forward, fused and backward."""
-    if _forced:
+    if _forced.get():
         return True
     found = _probe(grouped, dilated, dtype)
     if not found and grouped and dtype == "float32":

@@ -1,7 +1,6 @@
 """Hides the logs of native libraries."""
 
 import contextlib
-import logging
 import os
 import sys
 import tempfile
@@ -55,25 +54,6 @@ def native_logs_hidden() -> Iterator[None]:
             if not interrupts.received():
                 failed.append(True)
             raise
-
-
-@contextlib.contextmanager
-def loggers_hidden(*names: str | None) -> Iterator[None]:
-    """Hides the log records of libraries, which a notebook prints to standard output.
-
-    Args:
-        *names: names of their loggers; None for the root.
-    """
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        # Their errors too: each is also raised, or found in the result.
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _hide() -> tuple[IO[bytes], int, TextIO | None]:

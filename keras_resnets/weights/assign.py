@@ -1,10 +1,13 @@
 """Sets the variables of a model, all of them or none."""
 
+import contextlib
+import contextvars
 import pathlib
 import re
 import typing
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -31,6 +34,20 @@ class NewHead(UserWarning):
     def __init__(self, message: str, classes: int | None = None) -> None:
         super().__init__(message)
         self.classes = classes
+
+
+# Of this thread.
+_are_refused = contextvars.ContextVar("are_refused", default=False)
+
+
+@contextlib.contextmanager
+def new_heads_refused() -> Iterator[None]:
+    """Raises `NewHead` in the block, which is a warning elsewhere."""
+    token = _are_refused.set(True)
+    try:
+        yield
+    finally:
+        _are_refused.reset(token)
 
 
 class Chosen(UserWarning):
@@ -149,7 +166,10 @@ def _renew(
         f"{source}: {had}; the model's, with {layer.kernel.shape[-1]}, has new random "
         "values"
     )
-    warnings.warn(NewHead(note, theirs), stacklevel=3)
+    new = NewHead(note, theirs)
+    if _are_refused.get():
+        raise new
+    warnings.warn(new, stacklevel=3)
 
 
 def _fit_channels(

@@ -354,7 +354,7 @@ def _build(
     return model
 
 
-def _teacher(asked: Options, classes: int) -> "keras.Model | None":
+def _teacher(asked: Options, classes: int, depth: int) -> "keras.Model | None":
     if not asked.teacher:
         return None
     from keras_resnets.models import creation
@@ -365,7 +365,8 @@ def _teacher(asked: Options, classes: int) -> "keras.Model | None":
         weights=weights,
         classifier_activation=None,
         # The teacher may have been trained on images of another size.
-        input_shape=(None, None, 3),
+        # The teacher may have been trained on images of another size.
+        input_shape=(None, None, depth),
         name="teacher",
     )
     teacher_classes = teacher.output_shape[-1]
@@ -417,7 +418,7 @@ def _run(
         asked.output,
         batch_size=asked.batch_size,
         seed=asked.seed,
-        teacher=_teacher(asked, len(opened.classes)),
+        teacher=_teacher(asked, len(opened.classes), model.input_shape[-1]),
         class_weight=asked.class_weight,
         sampler=asked.sampler,
         resume=asked.resume,

@@ -11,7 +11,6 @@ import collections.abc
 import math
 import pathlib
 import typing
-import warnings
 from collections.abc import Iterator
 
 import keras
@@ -26,6 +25,7 @@ from keras_resnets.errors import printable
 from keras_resnets.export import signature
 from keras_resnets.export.keras import config_check
 from keras_resnets.export.prepare import all_layers
+from keras_resnets.system import shared
 from keras_resnets.weights.readers import hdf5
 from keras_resnets.weights.readers.checkpoint import damage_reported
 from keras_resnets.weights.readers.keras_zip import CONFIG
@@ -108,7 +108,7 @@ def _built(config: typing.Any, store: typing.Any) -> keras.Model:
             keras.StatelessScope(initialize_variables=False),
             serialization_lib.ObjectSharingScope(),
             serialization_lib.SafeModeScope(True),
-            warnings.catch_warnings(action="ignore"),
+            shared.warnings_ignored(),
         ):
             model = _deserialized(config)
         variables = global_state.get_global_attribute(_UNINITIALIZED)
@@ -158,7 +158,7 @@ def _check_outputs(model: keras.Model) -> None:
 def _fill(model: keras.Model, store: typing.Any) -> None:
     failed: set[str] = set()
     messages: dict[int, tuple[typing.Any, Exception]] = {}
-    with warnings.catch_warnings(action="ignore"):
+    with shared.warnings_ignored():
         saving_lib._load_state(
             model,
             weights_store=store,

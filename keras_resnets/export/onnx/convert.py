@@ -31,7 +31,7 @@ from keras_resnets.export.onnx.links import inner_graphs
 from keras_resnets.export.prepare import Ready
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
-from keras_resnets.system import quiet
+from keras_resnets.system import shared
 
 # Calibration methods, and ONNX Runtime's names for them.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile"}
@@ -259,7 +259,7 @@ def convert(
             return model(image, training=False)
 
     function = tf.function(serve, input_signature=signature, autograph=False)
-    with native_convolution(), quiet.loggers_hidden("tf2onnx"):
+    with native_convolution(), shared.loggers_hidden("tf2onnx"):
         try:
             # Values in layers, such as a mean, are inputs for tf2onnx.
             weights |= _captured(function.get_concrete_function(*signature))
@@ -377,7 +377,7 @@ def _integer(
                 "float16; nothing was written"
             )
     kind = quantization.QuantType
-    with files.scratch_folder() as folder, quiet.loggers_hidden(None):
+    with files.scratch_folder() as folder, shared.loggers_hidden(None):
         target = folder / "int8.onnx"
         try:
             quantization.quantize_static(

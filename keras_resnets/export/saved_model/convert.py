@@ -22,7 +22,7 @@ from keras_resnets.export.saved_model import stable_bytes
 from keras_resnets.export.saved_model.runner import SavedModelRunner
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.io import files
-from keras_resnets.system import quiet
+from keras_resnets.system import shared
 
 # The signature that takes pixels.
 PIXELS = "serving_uint8"
@@ -159,7 +159,7 @@ def write(
         read = {id(v) for traced in signatures.values() for v in traced.variables}
         # Variables in the model's order; the functions' order depends on addresses.
         holder.values = [x.value for x in model.variables if id(x.value) in read]
-        with quiet.loggers_hidden("tensorflow"):
+        with shared.loggers_hidden("tensorflow"):
             tf.saved_model.save(holder, str(folder), signatures=signatures)
     stable_bytes.settle(pathlib.Path(folder))
 

@@ -21,7 +21,7 @@ from keras_resnets.export.prepare import all_layers
 from keras_resnets.export.tflite import file_editor
 from keras_resnets.export.tflite import runner as tflite_runner
 from keras_resnets.networks import layers
-from keras_resnets.system import quiet
+from keras_resnets.system import shared
 
 # Layers that may follow a convolution whose kernel is an input: the converter folds none
 # of them into it.
@@ -176,7 +176,7 @@ def write(
     ]
     holder = tf.Module()
     function = tf.function(serve, input_signature=signature, autograph=False)
-    with native_convolution(), quiet.loggers_hidden("tensorflow"):
+    with native_convolution(), shared.loggers_hidden("tensorflow"):
         concrete = function.get_concrete_function()
         # The variables that it reads must belong to the object that is saved.
         holder.serve, holder.values = function, list(concrete.variables)

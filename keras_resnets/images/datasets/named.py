@@ -1,9 +1,7 @@
 """Data sets other than .npz files and folders of images: Keras, TFDS, TFRecords."""
 
-import contextlib
 import os
 import pathlib
-import sys
 import typing
 
 import numpy as np
@@ -12,6 +10,7 @@ from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import first_line
 from keras_resnets.images.datasets import tfrecords
 from keras_resnets.images.labels import class_names
+from keras_resnets.system import shared
 
 KERAS = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 TFDS = "tfds:"
@@ -46,7 +45,7 @@ def load_keras(
 
     try:
         # Keras prints its progress to stdout, where a command prints its result.
-        with contextlib.redirect_stdout(sys.stderr):
+        with shared.stdout_to_stderr:
             loaded = getattr(keras.datasets, name).load_data()
     # Keras raises a bare Exception if a download fails.
     except Exception as error:

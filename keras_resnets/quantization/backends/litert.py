@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 import typing
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ from keras_resnets.export.prepare import Ready
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.quantization.options import Options
+from keras_resnets.system import shared
 
 # The old and the new name of the package.
 _PACKAGES = ("litert_quantizer", "ai_edge_quantizer")
@@ -25,6 +25,8 @@ _RECIPES = {
     "int16x8": "static_wi8_ai16",
     "dynamic": "dynamic_wi8_afp32",
 }
+# Its calibrator draws a progress bar of its own.
+_BAR_HIDDEN = shared.Shared(lambda: contextlib.redirect_stderr(io.StringIO()))
 
 
 def edge_quantizer(ready: Ready, options: Options) -> bytes:
@@ -107,8 +109,7 @@ def _calibrate(
     ready: Ready,
     options: Options,
 ) -> dict[str, typing.Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with shared.warnings_ignored(UserWarning):
         calibrator = modules["calibrator"].Calibrator(
             bytes(content),
             num_threads=2,
@@ -124,8 +125,7 @@ def _calibrate(
                 options.progress(index + 1)
             yield {signature.INPUT_NAME: images[index : index + 1]}
 
-    # It draws a progress bar of its own, and warns about memory.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore", UserWarning)
+    # It also warns about memory.
+    with shared.warnings_ignored(UserWarning), _BAR_HIDDEN:
         calibrator.calibrate({"serving_default": list(samples())}, manager)
     return calibrator.get_model_qsvs()

@@ -1,0 +1,99 @@
+"""Threads do not get in each other's way: what one needs ends with it."""
+
+import contextlib
+import logging
+import sys
+import threading
+import warnings
+
+import pytest
+
+import keras_resnets
+from keras_resnets.networks import tensorflow_ops
+from keras_resnets.system import shared
+from keras_resnets.weights.assign import NewHead
+from keras_resnets.weights.assign import new_heads_refused
+
+
+@contextlib.contextmanager
+def elsewhere(context):
+    """`context` in another thread, for as long as the block lasts."""
+    inside, over = threading.Event(), threading.Event()
+
+    def stay():
+        with context:
+            inside.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(60)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def overlapping(context, is_on):
+    """Whether it is on in a block, after the first of two has ended, and after both."""
+    first, second = context(), context()
+    first.__enter__()
+    second.__enter__()
+    seen = [is_on()]
+    first.__exit__(None, None, None)
+    seen.append(is_on())
+    second.__exit__(None, None, None)
+    return [*seen, is_on()]
+
+
+@pytest.mark.parametrize(
+    "context, is_on",
+    [
+        (
+            lambda: shared.loggers_hidden("tf2onnx"),
+            lambda: not logging.getLogger("tf2onnx").isEnabledFor(logging.ERROR),
+        ),
+        (
+            lambda: shared.warnings_ignored(NewHead),
+            lambda: ("ignore", None, NewHead, None, 0) in warnings.filters,
+        ),
+        (lambda: shared.stdout_to_stderr, lambda: sys.stdout is sys.stderr),
+    ],
+    ids=["loggers", "warnings", "stdout"],
+)
+def test_the_last_block_restores_what_the_first_found(context, is_on):
+    filters = list(warnings.filters)
+    assert overlapping(context, is_on) == [True, True, False]
+    assert list(warnings.filters) == filters
+
+
+def test_filters_of_others_stay():
+    """Set within a block, and a list of all that somebody restores before its end."""
+    with warnings.catch_warnings():
+        with shared.warnings_ignored():
+            warnings.simplefilter("error", NewHead)
+        assert ("error", None, NewHead, None, 0) in warnings.filters
+    with contextlib.ExitStack() as stack:
+        with warnings.catch_warnings():
+            stack.enter_context(shared.warnings_ignored())
+        stack.close()
+    assert ("ignore", None, Warning, None, 0) not in warnings.filters
+
+
+def test_another_thread_trains_while_one_exports(monkeypatch):
+    monkeypatch.setattr(tensorflow_ops, "_probe", lambda *asked: False)
+    with elsewhere(tensorflow_ops.native_convolution()):
+        assert not tensorflow_ops.has_kernel(False, True, "float32")
+    with tensorflow_ops.native_convolution():
+        assert tensorflow_ops.has_kernel(False, True, "float32")
+        with elsewhere(tensorflow_ops.native_convolution()):
+            pass
+        assert tensorflow_ops.has_kernel(False, True, "float32")
+    assert not tensorflow_ops.has_kernel(False, True, "float32")
+
+
+def test_another_thread_replaces_a_classifier_while_one_loads():
+    with elsewhere(new_heads_refused()), pytest.warns(NewHead):
+        made = keras_resnets.create_model("drn_a_14", weights="cifar10", classes=3)
+    assert made.output_shape == (None, 3)
