@@ -1,14 +1,21 @@
 """Threads do not get in each other's way: what one needs ends with it."""
 
+import concurrent.futures
 import contextlib
 import logging
 import sys
 import threading
 import warnings
 
+import numpy as np
 import pytest
+from helpers import ONE_UNIT
+from helpers import noise
+from helpers import small_model
 
 import keras_resnets
+from keras_resnets.export import open_runner
+from keras_resnets.export import to_tflite
 from keras_resnets.networks import tensorflow_ops
 from keras_resnets.system import shared
 from keras_resnets.weights.assign import NewHead
@@ -91,6 +98,22 @@ def test_another_thread_trains_while_one_exports(monkeypatch):
             pass
         assert tensorflow_ops.has_kernel(False, True, "float32")
     assert not tensorflow_ops.has_kernel(False, True, "float32")
+
+
+def test_threads_share_a_file(tmp_path):
+    """Each gets the outputs of its own images, also in batches of other sizes."""
+    model = small_model("basic_original", input_shape=(32, 32, 3), axes=ONE_UNIT)
+    to_tflite(model, tmp_path / "a.tflite", batch="dynamic")
+    runner = open_runner(tmp_path / "a.tflite")
+    images = [noise(1 + place % 2, 32, 32, 3, seed=place) for place in range(4)]
+    alone = [runner(x) for x in images]
+
+    def work(place):
+        return [runner(images[place]) for _ in range(40)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for place, found in enumerate(pool.map(work, range(4))):
+            assert all(np.allclose(one, alone[place], atol=1e-5) for one in found)
 
 
 def test_another_thread_replaces_a_classifier_while_one_loads():

@@ -6,6 +6,7 @@ import mmap
 import os
 import pathlib
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,6 +96,8 @@ class TFLiteRunner:
             None if size < 0 else int(size) for size in self._input["shape_signature"]
         )
         self._batch = int(self._input["shape"][0])
+        # An interpreter has one set of tensors; several threads take turns.
+        self._lock = threading.Lock()
         dtype, quantization = self._input["dtype"], self._input["quantization"]
         self.takes_pixels = is_pixel(dtype, *quantization)
 
@@ -103,22 +106,26 @@ class TFLiteRunner:
         return in_batches(self._run, images, self.input_shape[0])
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        index = self._input["index"]
-        if self._batch != len(images):
-            self._interpreter.resize_tensor_input(index, images.shape)
-            self._interpreter.allocate_tensors()
-            self._batch = len(images)
-        self._interpreter.set_tensor(index, quantize(images, self._input))
-        self._interpreter.invoke()
-        return {
-            name: dequantize(self._interpreter.get_tensor(details["index"]), details)
-            for name, details in self._outputs.items()
-        }
+        index, batch = self._input["index"], quantize(images, self._input)
+        with self._lock:
+            if self._batch != len(images):
+                self._interpreter.resize_tensor_input(index, images.shape)
+                self._interpreter.allocate_tensors()
+                self._batch = len(images)
+            self._interpreter.set_tensor(index, batch)
+            self._interpreter.invoke()
+            return {
+                name: dequantize(
+                    self._interpreter.get_tensor(details["index"]), details
+                )
+                for name, details in self._outputs.items()
+            }
 
     def latency(self, image: np.ndarray, runs: int = 10, warmup: int = 2) -> float:
         """Returns the median seconds of one inference, without copying the input."""
         self._run(image)
-        return median_seconds(self._interpreter.invoke, runs, warmup)
+        with self._lock:
+            return median_seconds(self._interpreter.invoke, runs, warmup)
 
 
 def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
