@@ -365,7 +365,6 @@ def _teacher(asked: Options, classes: int, depth: int) -> "keras.Model | None":
         weights=weights,
         classifier_activation=None,
         # The teacher may have been trained on images of another size.
-        # The teacher may have been trained on images of another size.
         input_shape=(None, None, depth),
         name="teacher",
     )
