@@ -261,7 +261,10 @@ def test_a_folder_is_named_by_its_whole_path(tmp_path, monkeypatch):
 
 
 def classifier(inputs="tensor", outputs="tensor"):
-    """A small network whose input and output are in a dict or a list, or are tensors."""
+    """A small network whose input and output are in a dict or a list, or are tensors.
+
+    Of a Sequential model, which has no `input` before it is called, they are tensors.
+    """
     image = keras.Input((32, 32, 3), name="photo")
     x = keras.layers.Conv2D(4, 3, strides=4, activation="relu")(image)
     x = keras.layers.GlobalAveragePooling2D()(x)
@@ -271,12 +274,18 @@ def classifier(inputs="tensor", outputs="tensor"):
         "dict": lambda x: {x.name: x},
         "list": lambda x: [x],
     }
-    model = keras.Model(kinds[inputs](image), kinds[outputs](x), name="own")
+    if inputs == "sequential":
+        layers = keras.Model(image, x).layers
+        model = keras.Sequential([image, *layers[1:]], name="own")
+    else:
+        model = keras.Model(kinds[inputs](image), kinds[outputs](x), name="own")
     model.preprocessing = Preprocessing("tf", (32, 32))
     return model
 
 
-@pytest.mark.parametrize("inputs, outputs", [("dict", "dict"), ("list", "list")])
+@pytest.mark.parametrize(
+    "inputs, outputs", [("dict", "dict"), ("list", "list"), ("sequential", "tensor")]
+)
 def test_a_dict_or_list_of_one_is_its_tensor(tmp_path, inputs, outputs, monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -43,9 +43,10 @@ def check_model(model: Any, recipe: str | None) -> None:
 
 def of_tensors(model: keras.Model) -> keras.Model:
     """Returns the model with a tensor as input and output, not a dict or list of one."""
-    if len(model.inputs) != 1 or all(
-        hasattr(tensor, "shape") for tensor in (model.input, model.output)
-    ):
+    # A Sequential model has tensors, but no `input` before it is called.
+    if isinstance(model, keras.Sequential) or len(model.inputs) != 1:
+        return model
+    if all(hasattr(tensor, "shape") for tensor in (model.input, model.output)):
         return model
     plain = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     provenance.inherit(plain, model)
