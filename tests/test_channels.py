@@ -10,12 +10,14 @@ import pytest
 from commands import refused
 from commands import run
 
+import keras_resnets
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import channel_files
 from keras_resnets.images import evaluation
 from keras_resnets.images.channels import Sums
 from keras_resnets.images.datasets.sources import open_dataset
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.quantization.qat.training import train_aware
 from keras_resnets.training import channel_statistics
 from keras_resnets.training.augmentation import Augmentation
 from keras_resnets.training.data import batches
@@ -344,6 +346,13 @@ def test_other_numbers_than_the_network_takes_are_refused(tmp_path, capsys):
         capsys=capsys,
     )
     assert "images must have the 8 channels of the network" in err
+    words = ("--weights", "cifar10", "--data", tmp_path / "x.npz", "--epochs", "1")
+    out = ("--output", tmp_path / "x.tflite")
+    err = refused("qat", "drn_a_14", *words, *out, capsys=capsys)
+    assert "images must have the 3 channels of the network" in err
+    model = keras_resnets.create_model("drn_a_14", weights="cifar10")
+    with pytest.raises(InvalidArgument, match="must have the 3 channels"):
+        train_aware(model, data, tmp_path / "run")
 
 
 def test_what_changes_colours_is_left_out_of_the_recipe(tmp_path):

@@ -174,6 +174,7 @@ def _natively(
     from keras_resnets.quantization.qat import training
     from keras_resnets.training import data as training_data
     from keras_resnets.training import recipes as training_recipes
+    from keras_resnets.training.compatibility import preprocessing_for
 
     changes = {
         "epochs": asked.epochs,
@@ -186,7 +187,10 @@ def _natively(
         "qat", **{name: value for name, value in changes.items() if value is not None}
     )
     plan = asked.precision_plan
-    opened = training_data.open_dataset(asked.data, asked.validation, asked.seed)
+    channels = preprocessing_for(model).channels
+    opened = training_data.open_dataset(
+        asked.data, asked.validation, asked.seed, channels=channels
+    )
     network.say_notes(opened.notes)
     folder = _run_of(asked, path)
     aware, run = training.train_aware(

@@ -20,6 +20,7 @@ from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import aware
 from keras_resnets.training import best_weights
+from keras_resnets.training import channel_statistics
 from keras_resnets.training import data as training_data
 from keras_resnets.training import heads
 from keras_resnets.training import session
@@ -79,14 +80,17 @@ def train_aware(
         >>> aware, run = train_aware(model, "cifar10.npz", "run")  # doctest: +SKIP
     """
     check_range("calibration", calibration, 10, 10**9)
+    preprocessing = preprocessing_for(model)
     if not isinstance(data, training_data.Dataset):
-        data = training_data.open_dataset(data, validation, seed)
+        data = training_data.open_dataset(
+            data, validation, seed, channels=preprocessing.channels
+        )
+    channel_statistics.check(preprocessing, data)
     if provenance.of(model).labels and not heads.is_trained(model, data.classes):
         raise InvalidArgument(
             f"{model.name} was trained on other classes than those of {data.name}: train "
             "it on them first (keras-resnets train)"
         )
-    preprocessing = preprocessing_for(model)
     images = calibration_images(
         data.train, preprocessing, calibration, seed, len(data.classes)
     )
