@@ -254,7 +254,7 @@ def test_a_run_by_a_rule_that_there_is_no_more_is_refused(tmp_path):
 @pytest.mark.costly_but("right0")
 @pytest.mark.parametrize(
     "right",
-    [["1"], {"start": 1}, {"start": "102"}, {"other": "1"}, {"start": None}, None],
+    [["1"], {"start": 1}, {"start": "1 0"}, {"other": "1"}, {"start": None}, None],
 )
 def test_damaged_correctness(right, tmp_path):
     run(tmp_path, "run", short("cifar_cosine", 1))
