@@ -53,10 +53,14 @@ class Shared:
                 self._stack.close()
 
 
+# Every message. The comment makes a filter of it differ from one that a user has set.
+_ANY = "(?#keras_resnets)"
+
+
 @contextlib.contextmanager
 def _ignored(category: type[Warning]) -> Iterator[None]:
     """Adds a filter of its own, where `catch_warnings` would restore a list of all."""
-    warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("ignore", _ANY, category)
     added = warnings.filters[0]
     try:
         yield
