@@ -129,6 +129,6 @@ def test_threads_share_a_file(tmp_path):
 
 
 def test_another_thread_replaces_a_classifier_while_one_loads():
-    with elsewhere(new_heads_refused()), pytest.warns(NewHead):
+    with elsewhere(new_heads_refused.on()), pytest.warns(NewHead):
         made = keras_resnets.create_model("drn_a_14", weights="cifar10", classes=3)
     assert made.output_shape == (None, 3)

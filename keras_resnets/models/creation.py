@@ -260,7 +260,7 @@ def _load(
     if may_be_new:
         return build_and_load(options)
     try:
-        with new_heads_refused():
+        with new_heads_refused.on():
             return build_and_load(options)
     except NewHead as head:
         if requested_classes is None and head.classes is not None:

@@ -1,31 +1,25 @@
 """TensorFlow kernels for `layers`, and operations on its tensors under any backend."""
 
 import contextlib
-import contextvars
 import functools
 import os
 import types
 import typing
 import warnings
-from collections.abc import Iterator
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from keras_resnets.system import processor
+from keras_resnets.system import shared
 
-# Of this thread: others may train meanwhile.
-_forced = contextvars.ContextVar("forced", default=False)
+# Of one thread: others may train meanwhile.
+_forced = shared.Switch("native convolution")
 
 
-@contextlib.contextmanager
-def native_convolution() -> Iterator[None]:
+def native_convolution() -> contextlib.AbstractContextManager[None]:
     """Uses the native kernels even if this machine lacks them, to trace an export."""
-    token = _forced.set(True)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
+    return _forced.on()
 
 
 def conv2d(
@@ -51,7 +45,7 @@ class SlowConvolutions(UserWarning):
 
 def has_kernel(grouped: bool, dilated: bool, dtype: str) -> bool:
     """Whether this machine convolves natively, forward, fused and backward."""
-    if _forced.get():
+    if _forced.is_on():
         return True
     found = _probe(grouped, dilated, dtype)
     if not found and grouped and dtype == "float32":

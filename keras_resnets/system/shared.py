@@ -1,10 +1,11 @@
-"""Changes of the process that blocks in several threads may need at the same time.
+"""Switches and changes of the process that several threads may need at the same time.
 
 A block that saves a state, changes it and restores it is wrong with threads: the second
 saves what the first has changed, and restores that, for good.
 """
 
 import contextlib
+import contextvars
 import logging
 import sys
 import threading
@@ -12,6 +13,35 @@ import typing
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
+
+
+class Switch:
+    """A switch that a block turns on for its own thread.
+
+    Example:
+        >>> switch = Switch("example")
+        >>> with switch.on():
+        ...     switch.is_on()
+        True
+        >>> switch.is_on()
+        False
+    """
+
+    def __init__(self, name: str) -> None:
+        self._value = contextvars.ContextVar(name, default=False)
+
+    def is_on(self) -> bool:
+        """Whether this thread is in a block of `on`."""
+        return self._value.get()
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Turns it on until the block ends."""
+        token = self._value.set(True)
+        try:
+            yield
+        finally:
+            self._value.reset(token)
 
 
 class Shared:
@@ -96,7 +126,7 @@ class _ByKey(dict[typing.Any, Shared]):
 
 _WARNINGS = _ByKey(_ignored)
 _LOGGERS = _ByKey(lambda name: _silenced(logging.getLogger(name)))
-# For programs that print to the other stream what is no result of theirs.
+# For libraries that print their progress to standard output.
 stdout_to_stderr = Shared(lambda: contextlib.redirect_stdout(sys.stderr))
 
 

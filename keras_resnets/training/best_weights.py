@@ -30,7 +30,7 @@ WORDS = {
 }
 # Correctness is a string with one character per image, as a state's JSON stores it.
 RIGHT, WRONG = "1", "0"
-# No character up to this count is one that UTF-8 lacks.
+# Below it no character is a surrogate, which UTF-8 cannot encode.
 _MOST_LABELS = 50_000
 
 
@@ -59,7 +59,7 @@ def discordant(earlier: str, later: str) -> tuple[int, int]:
 
 
 def is_correctness(text: object) -> bool:
-    """Whether `text` can be a correctness, of one or of several labels per image."""
+    """Whether `text` has the form of `rights_of`, or of `RIGHT` and `WRONG`."""
     return isinstance(text, str) and all(
         0 <= ord(character) - ord(WRONG) < _MOST_LABELS for character in text
     )

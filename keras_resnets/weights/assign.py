@@ -1,19 +1,17 @@
 """Sets the variables of a model, all of them or none."""
 
-import contextlib
-import contextvars
 import pathlib
 import re
 import typing
 import warnings
 from collections.abc import Callable
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from keras_resnets.errors import WeightsError
 from keras_resnets.errors import some
+from keras_resnets.system import shared
 from keras_resnets.weights.values import HEADS
 from keras_resnets.weights.values import in_front
 from keras_resnets.weights.values import variable_name
@@ -36,18 +34,8 @@ class NewHead(UserWarning):
         self.classes = classes
 
 
-# Of this thread.
-_are_refused = contextvars.ContextVar("are_refused", default=False)
-
-
-@contextlib.contextmanager
-def new_heads_refused() -> Iterator[None]:
-    """Raises `NewHead` in the block, which is a warning elsewhere."""
-    token = _are_refused.set(True)
-    try:
-        yield
-    finally:
-        _are_refused.reset(token)
+# On where `NewHead` is raised; elsewhere it is a warning.
+new_heads_refused = shared.Switch("new heads refused")
 
 
 class Chosen(UserWarning):
@@ -167,7 +155,7 @@ def _renew(
         "values"
     )
     new = NewHead(note, theirs)
-    if _are_refused.get():
+    if new_heads_refused.is_on():
         raise new
     warnings.warn(new, stacklevel=3)
 
