@@ -13,12 +13,16 @@ from helpers import small_model
 import keras_resnets
 from keras_resnets import pruning
 from keras_resnets import quantization
+from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export import number_formats
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
+from keras_resnets.export.compare import verify as verifying
+from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.tflite import runner as tflite_runner
 
 IMAGES = noise(10, *zoo.SHAPE)
@@ -195,3 +199,46 @@ def test_an_output_that_is_an_input_keeps_its_name(tmp_path):
     loaded = keras.saving.load_model(report.path)
     names = [tensor._keras_history.operation.name for tensor in loaded.outputs]
     assert names == [model.layers[0].name, "pooled"]
+
+
+def with_large_equal_logits(images):
+    """A network whose softmax turns the rounding of large logits into probabilities."""
+    model = keras_resnets.create_model("resnet14d", weights="cifar10")
+    head = model.layers[-1]
+    kernel, _ = head.get_weights()
+    head.set_weights([300 * kernel, np.zeros(10, "float32")])
+    logits = KerasRunner(model)(images)[1]
+    head.set_weights([300 * kernel, (logits[0].max() - logits[0]).astype("float32")])
+    return model, float(np.abs(logits).max())
+
+
+def test_large_logits_are_no_error_of_a_file(tmp_path):
+    """An untrained network on raw pixels has them, and one file in 25 was refused."""
+    images = noise(4, 32, 32, 3)
+    model, largest = with_large_equal_logits(images)
+    assert largest > 1000
+    exporters = {"a.onnx": to_onnx, "a.tflite": to_tflite, "a": to_saved_model}
+    for name, exporter in exporters.items():
+        report = exporter(model, tmp_path / name, images=images)
+        assert report.outputs.max_error < 1e-6 * largest
+    for first, second in (("a.onnx", "a.tflite"), ("a", "a.tflite"), ("a.onnx", "a")):
+        found = verifying.verify(tmp_path / first, tmp_path / second, [images])
+        assert found.largest_logit > 1000
+        numbers = number_formats.find("none")
+        assert not parity.excesses(
+            numbers, found.probabilities, found.logits, found.largest_logit
+        )
+
+
+def test_how_far_probabilities_may_be_off():
+    numbers = number_formats.find("none")
+    right = np.full((2, 4), 0.25)
+    wrong = parity.compare(right, right + [5e-5, 0, 0, -5e-5])
+    parity.check(numbers, wrong, None, largest_logit=51.0)
+    for largest, allowed in ((49.0, "4.9e-05"), (10.0, "1e-05"), (0.0, "1e-05")):
+        with pytest.raises(ExportError, match=rf"by 5e-05 \(allowed {allowed}\)"):
+            parity.check(numbers, wrong, None, largest)
+    # Features beside the logits may be larger, and do not count.
+    outputs = {"features": np.full((1, 3), 900.0), "classes": np.array([[-7.0, 2.0]])}
+    assert parity.largest(outputs, ["classes"]) == 7
+    assert parity.largest(outputs, []) == parity.largest(None, ["classes"]) == 0

@@ -37,11 +37,13 @@ def shaped_as(expected: Any, outputs: Any) -> Any:
 def judge(model: keras.Model, images: np.ndarray, actual: Outputs) -> None:
     """Raises `ExportError` if a float32 file's outputs are not those of `model`."""
     reference = KerasRunner(model)
-    expected, _ = run_one_by_one(reference, images)
+    expected, expected_logits = run_one_by_one(reference, images)
     outputs = parity.compare(expected, actual)
     probable = probabilities(reference.tapped, expected)
     float32 = number_formats.find("none")
-    judge_by(float32, expected, actual, probable, None if probable else outputs)
+    logits = None if probable else outputs
+    largest_logit = parity.largest(expected_logits, reference.tapped)
+    judge_by(float32, expected, actual, probable, logits, largest_logit)
 
 
 def judge_by(
@@ -50,9 +52,11 @@ def judge_by(
     actual: Outputs,
     probable: tuple[str, ...],
     logits: parity.Parity | None,
+    largest_logit: float,
 ) -> None:
     """Raises `ExportError` if a file differs from its model by more than is allowed."""
-    parity.check(number_format, parity.compare_some(expected, actual, probable), logits)
+    compared = parity.compare_some(expected, actual, probable)
+    parity.check(number_format, compared, logits, largest_logit)
     if logits is None and isinstance(expected, dict):
         rest = [name for name in expected if name not in probable]
         parity.check(number_format, None, parity.compare_some(expected, actual, rest))

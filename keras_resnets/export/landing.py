@@ -213,7 +213,10 @@ def _prove(
             )
             cut = 0.0 if has_cut else None
             logits = parity.compare(expected_logits, actual_logits, cut)
-    acceptance.judge_by(place.numbers, expected, actual, probable, logits)
+    largest_logit = parity.largest(expected_logits, tapped_names)
+    acceptance.judge_by(
+        place.numbers, expected, actual, probable, logits, largest_logit
+    )
     return ExportReport(
         path=place.path,
         format=place.format.name,

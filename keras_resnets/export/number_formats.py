@@ -12,12 +12,14 @@ from keras_resnets.errors import check_choice
 class Tolerance:
     """The allowed differences of a file; None: not judged.
 
-    `probability` is the largest absolute difference of outputs in [0, 1],
-    `relative` that of logits or features over their largest value, `cosine` and
-    `sqnr` (dB) the minimum for logits or features.
+    `probability` is the largest absolute difference of outputs in [0, 1]; it is
+    `per_logit` times the largest logit where that is more. `relative` is the largest
+    difference of logits or features over their largest value, `cosine` and `sqnr` (dB)
+    the minimum for logits or features.
     """
 
     probability: float | None = None
+    per_logit: float = 0.0
     relative: float | None = None
     cosine: float | None = None
     sqnr: float | None = None
@@ -45,8 +47,13 @@ class NumberFormat:
 # Integer formats are judged by noise, not by the largest error: one value in a
 # thousand may be at the edge of its range. The bounds hold for the deepest untrained
 # networks too (ResNet-200-V2: 17 dB, cosine 0.968); a wrong graph gives about 0 dB.
+#
+# float32 rounds in proportion to a value. A probability changes by at most half of the
+# largest change of a logit, and two runtimes differ by up to 2.6e-6 of the largest logit
+# (ResNet-110-V2, ResNet-50-V2).
+_FLOAT32 = Tolerance(probability=1e-5, per_logit=1e-6, relative=1e-4)
 _ALL = (
-    NumberFormat("none", "float32", Tolerance(probability=1e-5, relative=1e-4)),
+    NumberFormat("none", "float32", _FLOAT32),
     NumberFormat("float16", "float16", Tolerance(relative=1e-2)),
     NumberFormat("dynamic", "dynamic", Tolerance(cosine=0.99, sqnr=15.0)),
     NumberFormat("int8", "int8", Tolerance(cosine=0.95, sqnr=10.0), True, True),

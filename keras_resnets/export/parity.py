@@ -135,6 +135,19 @@ def compare_some(
     return compare(ours, theirs)
 
 
+def largest(outputs: Outputs | None, names: Sequence[str]) -> float:
+    """Returns the largest absolute value of the outputs in `names`; 0 if there are none.
+
+    Args:
+        outputs: the outputs of a model, or None. A single one has no name.
+        names: names of outputs.
+    """
+    if outputs is None or not names:
+        return 0.0
+    arrays = [outputs[n] for n in names] if isinstance(outputs, dict) else [outputs]
+    return max(float(np.abs(array).max()) for array in arrays)
+
+
 def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
     """Whether the rows of an array are distributions: not negative, with a sum of 1."""
     if values.ndim != 2 or values.shape[1] < 2:
@@ -144,7 +157,10 @@ def is_distribution(values: np.ndarray, tolerance: float = 1e-3) -> bool:
 
 
 def excesses(
-    number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
+    number_format: NumberFormat,
+    probabilities: Parity | None,
+    logits: Parity | None,
+    largest_logit: float = 0.0,
 ) -> list[str]:
     """Describes which results differ by more than a format allows.
 
@@ -154,14 +170,16 @@ def excesses(
             are none.
         logits: `Parity` of the inputs of these, and of the other outputs; None if it
             was not measured.
+        largest_logit: the model's largest absolute logit, >= 0; 0 if unknown.
     """
     allowed = number_format.tolerance
     failures = []
     if allowed.probability is not None and probabilities is not None:
-        if not probabilities.max_error <= allowed.probability:
+        most = max(allowed.probability, allowed.per_logit * largest_logit)
+        if not probabilities.max_error <= most:
             failures.append(
                 f"probabilities differ by {probabilities.max_error:.2g} "
-                f"(allowed {allowed.probability:.2g})"
+                f"(allowed {most:.2g})"
             )
     if logits is None:
         return failures
@@ -177,7 +195,10 @@ def excesses(
 
 
 def check(
-    number_format: NumberFormat, probabilities: Parity | None, logits: Parity | None
+    number_format: NumberFormat,
+    probabilities: Parity | None,
+    logits: Parity | None,
+    largest_logit: float = 0.0,
 ) -> None:
     """Raises `ExportError` if a new file differs from its model by more than is allowed.
 
@@ -192,7 +213,7 @@ def check(
             "Dense(activation='softmax')), or export it with "
             "--logits (logits=True); nothing was written"
         )
-    failures = excesses(number_format, probabilities, logits)
+    failures = excesses(number_format, probabilities, logits, largest_logit)
     if failures:
         raise ExportError(
             f"the {number_format.title} file differs from the model: "

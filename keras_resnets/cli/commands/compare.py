@@ -207,7 +207,9 @@ def _judge(
             "The logits of one file cannot be read: no tolerance is checked."
         )
         return
-    failures = parity.excesses(numbers, result.probabilities, result.logits)
+    failures = parity.excesses(
+        numbers, result.probabilities, result.logits, result.largest_logit
+    )
     output.keep(tolerance=quantize, failures=failures)
     output.keep_on_failure()
     if failures:

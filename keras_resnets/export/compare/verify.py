@@ -45,6 +45,8 @@ class Verification:
             are none.
         logits: `Parity` of the inputs of the softmax or sigmoid, and of the other
             outputs; None if one of the files does not give them.
+        largest_logit: the largest absolute value of these in the first file that gives
+            them; 0 if neither does.
         accuracies: top-1 share of each file if there are labels (with several labels per
             image the mean average precision), else None.
     """
@@ -53,6 +55,7 @@ class Verification:
     outputs: parity.Parity
     probabilities: parity.Parity | None
     logits: parity.Parity | None
+    largest_logit: float
     accuracies: tuple[float | None, ...] | None
 
 
@@ -117,7 +120,8 @@ def verify(
         for side in (0, 1):
             batch = _as_taken(images, pixels[side], preprocessing)
             results[side].append(runners[side](batch))
-            if with_logits:
+            # One file's suffice for the size of the logits.
+            if tapped[side].has_logits:
                 logits[side].append(tapped[side](batch))
         if not done:
             _check_outputs((first, second), [results[0][0], results[1][0]])
@@ -130,11 +134,6 @@ def verify(
     whole = [joined(side) for side in results]
     probable = [_probabilities(*side) for side in zip(tapped, whole, strict=True)]
     _check_alike((first, second), probable)
-    accuracies = None
-    if labels is not None and not isinstance(whole[0], dict):
-        accuracies = tuple(
-            _accuracy(*x, labels) for x in zip(whole, probable, strict=True)
-        )
     several = _has_several_labels(first, labels)
     has_cut = several or _is_binary(first, probable, whole[0])
     threshold = (THRESHOLD if any(probable) else 0.0) if has_cut else None
@@ -150,13 +149,31 @@ def verify(
         outputs=outputs,
         probabilities=parity.compare_some(whole[0], whole[1], sorted(probable[0])),
         logits=compared,
-        accuracies=accuracies,
+        largest_logit=_largest_logit(tapped, logits),
+        accuracies=_accuracies(whole, probable, labels),
     )
+
+
+def _largest_logit(tapped: Sequence[Runner], logits: Sequence[list[Any]]) -> float:
+    """Returns that of the first file that gives its logits; 0 if neither does."""
+    for runner, batches in zip(tapped, logits, strict=True):
+        if batches:
+            return parity.largest(joined(batches), runner.tapped)
+    return 0.0
 
 
 def _part(labels: np.ndarray | None, done: int, count: int) -> np.ndarray | None:
     """The labels of the last `count` images of those that are done."""
     return None if labels is None else labels[done - count : done]
+
+
+def _accuracies(
+    outputs: Sequence[Any], probable: Sequence[Any], labels: np.ndarray | None
+) -> tuple[float | None, ...] | None:
+    """Returns that of each file; None without labels, or with several outputs."""
+    if labels is None or isinstance(outputs[0], dict):
+        return None
+    return tuple(_accuracy(*x, labels) for x in zip(outputs, probable, strict=True))
 
 
 def _accuracy(outputs: np.ndarray, probable: Any, labels: np.ndarray) -> float | None:
