@@ -108,6 +108,20 @@ def power():
     return keras.Model(image, keras.layers.Conv2D(4, 3)(keras.ops.square(image)))
 
 
+def cubic():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.layers.Resizing(24, 24, interpolation="bicubic", name="larger")(image)
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+
+
+def framed():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.ops.image.resize(
+        image, (24, 16), pad_to_aspect_ratio=True, fill_value=9.0
+    )
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+
+
 def batch_moved():
     image = keras.Input(zoo.SHAPE)
     x = keras.ops.reshape(image, (-1, 8, 16, 3))
@@ -120,6 +134,8 @@ def batch_moved():
         (numbers_of_no_channel, ("multiply", "keras.ops, Multiply")),
         (power, ("square", "keras.ops, Square")),
         (batch_moved, ("reshape", "keep the batch")),
+        (cubic, ("larger", "Resizing (bilinear or nearest)")),
+        (framed, ("resize", "Resizing (bilinear or nearest)")),
     ],
 )
 def test_operations_without_an_integer_form_are_named(make, words):
@@ -137,6 +153,7 @@ def test_operations_without_an_integer_form_are_named(make, words):
         "hyperbolic",
         "inverted_residual",
         "separable",
+        "resized",
         pytest.param("shared_convolution_own_norms", marks=pytest.mark.slow),
         pytest.param("shared_without_weights", marks=pytest.mark.slow),
         pytest.param("operations", marks=pytest.mark.slow),
@@ -249,7 +266,8 @@ def test_layers_composed_of_others_are_pruned_too():
 
 
 @pytest.mark.parametrize(
-    "name", ["nested", "nested_same_names", "arithmetic", "gated", "swish_block"]
+    "name",
+    ["nested", "nested_same_names", "arithmetic", "gated", "swish_block", "resized"],
 )
 def test_channels_without_effect_go_unnoticed(name):
     """Where nothing but dead channels goes, the smaller model says the same."""

@@ -489,8 +489,8 @@ def test_what_is_refused():
     elu = small_model("basic_original", axes={"activation": "elu"})
     refusal(lambda: quantize(elu), "stem_act", "elu", "converter")
     image = keras.Input((8, 8, 3))
-    odd = keras.Model(image, keras.layers.UpSampling2D(name="odd_one")(image))
-    refusal(lambda: quantize(odd), "odd_one", "UpSampling2D")
+    odd = keras.Model(image, keras.layers.Conv2DTranspose(4, 2, name="odd_one")(image))
+    refusal(lambda: quantize(odd), "odd_one", "Conv2DTranspose")
 
 
 @pytest.mark.parametrize(

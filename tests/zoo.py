@@ -298,6 +298,18 @@ def output_between():
     return keras.Model(image, {"y": y, "x": x, "out": _classify(layers.ReLU()(y))})
 
 
+def resized():
+    """Preprocessing in front, as in Keras' tutorials, and a decoder's way back."""
+    image = keras.Input(SHAPE)
+    x = layers.RandomFlip("horizontal")(ops.image.resize(image, (24, 20)))
+    x = _stem(layers.Rescaling(0.5, 0.25)(x))
+    y = layers.UpSampling2D(interpolation="bilinear")(layers.MaxPooling2D()(x))
+    z = layers.UpSampling2D(2)(layers.Conv2D(8, 1)(layers.AveragePooling2D(2)(x)))
+    x = layers.Cropping2D(((1, 2), (3, 0)))(layers.Add()([x, y, z]))
+    x = layers.Resizing(16, 16)(_conv(8)(x))
+    return keras.Model(image, _classify(layers.ReLU()(_conv(12)(x))))
+
+
 def unused_branch():
     """A layer that nobody reads is no part of the model."""
     image = keras.Input(SHAPE)
@@ -339,6 +351,7 @@ ZOO = {
         named_outputs,
         output_between,
         unused_branch,
+        resized,
     )
 }
 

@@ -89,6 +89,18 @@ def _reshape(operation: typing.Any, step: typing.Any) -> typing.Any:
     return keras.layers.Reshape, {"target_shape": tuple(shape)}
 
 
+def _resize(operation: typing.Any, step: typing.Any) -> typing.Any:
+    names = (
+        "interpolation",
+        "antialias",
+        "crop_to_aspect_ratio",
+        "pad_to_aspect_ratio",
+    )
+    config = {name: getattr(operation, name) for name in names}
+    height, width = operation.size
+    return keras.layers.Resizing, {"height": height, "width": width, **config}
+
+
 # Class and arguments of the equivalent layer, by the class of the operation.
 _LAYERS = {
     "Add": _merging(keras.layers.Add),
@@ -97,6 +109,7 @@ _LAYERS = {
     "Concatenate": lambda op, _: (keras.layers.Concatenate, {"axis": op.axis}),
     "Mean": _mean,
     "Reshape": _reshape,
+    "Resize": _resize,
     "Relu": lambda op, _: (keras.layers.ReLU, {}),
     "Relu6": lambda op, _: (keras.layers.ReLU, {"max_value": 6.0}),
     "LeakyRelu": lambda op, _: (
@@ -185,7 +198,7 @@ def refused(step: typing.Any) -> UnknownLayer:
     return UnknownLayer(
         f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
-        "height and width, relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or "
-        "reshapes that keep the batch, or quantize after training to 8 bits with the "
-        "engine 'converter'"
+        "height and width, image.resize, relu, sigmoid, tanh, hard_sigmoid, silu, "
+        "hard_silu or reshapes that keep the batch, or quantize after training to 8 bits "
+        "with the engine 'converter'"
     )

@@ -33,9 +33,12 @@ _BY_CHANNEL = (
     keras.layers.LeakyReLU,
     keras.layers.Activation,
     keras.layers.ZeroPadding2D,
+    keras.layers.Cropping2D,
     keras.layers.MaxPooling2D,
     layers.MaxPooling2D,
     keras.layers.AveragePooling2D,
+    keras.layers.Resizing,
+    keras.layers.UpSampling2D,
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
 )

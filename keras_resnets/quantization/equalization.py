@@ -41,8 +41,9 @@ _SHARE = 0.5
 # These operators leave channels where they are and pass a factor.
 _PASSING = (
     keras.layers.ZeroPadding2D,
+    keras.layers.Cropping2D,
     keras.layers.MaxPooling2D,
-    keras.layers.AveragePooling2D,
+    *layer_kinds.AVERAGING,
     keras.layers.GlobalAveragePooling2D,
     FakeQuantize,
 )

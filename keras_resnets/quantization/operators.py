@@ -20,10 +20,11 @@ from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import layer_kinds
 from keras_resnets.quantization.qat import layers as quantized
 from keras_resnets.quantization.qat import zeros
+from keras_resnets.quantization.qat.layer_kinds import AVERAGING
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.layers import FakeQuantize
 
-_STAYING = (*PASSING, keras.layers.AveragePooling2D)
+_STAYING = (*PASSING, *AVERAGING)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from keras_resnets.quantization.equalization import equalize
 from keras_resnets.quantization.plan import PrecisionPlan
 from keras_resnets.quantization.qat import depthwise_layers
 from keras_resnets.quantization.qat import layers as quantized
+from keras_resnets.quantization.qat.layer_kinds import AVERAGING
 from keras_resnets.quantization.qat.layer_kinds import PASSING
 from keras_resnets.quantization.qat.rewrite import rewrite
 from keras_resnets.quantization.rounding.methods import round_kernels
@@ -217,7 +218,7 @@ def _done(layer: keras.layers.Layer) -> str:
         return f"integers of {layer.bits} bits, range {_range_words(layer)}"
     if isinstance(layer, (quantized.ChannelScale, quantized.ChannelOffset)):
         return "numbers of 8 bits with one scale: half of a BN that stands alone"
-    if isinstance(layer, keras.layers.AveragePooling2D):
+    if isinstance(layer, AVERAGING):
         return "nothing by itself: its output is rounded with the range of its input"
     if isinstance(layer, PASSING):
         return "nothing: its output has the range of its input"

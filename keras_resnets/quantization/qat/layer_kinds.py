@@ -15,6 +15,7 @@ from keras_resnets.quantization.qat import layers as quantized
 # They move, select or drop values: the output keeps the scale of the input.
 PASSING = (
     keras.layers.ZeroPadding2D,
+    keras.layers.Cropping2D,
     keras.layers.MaxPooling2D,
     keras.layers.GlobalMaxPooling2D,
     keras.layers.Flatten,
@@ -22,6 +23,12 @@ PASSING = (
     layers.IdentityPadShortcut,
     layers.StochasticDepth,
     *operations.IDLE,
+)
+# Each of their outputs is a mean of inputs, with the scale of the inputs.
+AVERAGING = (
+    keras.layers.AveragePooling2D,
+    keras.layers.Resizing,
+    keras.layers.UpSampling2D,
 )
 # They compute new values from one or more tensors, with a range of their own.
 MAKING = (keras.layers.GlobalAveragePooling2D, keras.layers.LeakyReLU)
@@ -50,10 +57,41 @@ CURVED = (
 )
 
 
+def kind_of(layer: typing.Any) -> str:
+    """Returns how a layer becomes integer, `"unknown"` if it does not.
+
+    Args:
+        layer: a Keras layer.
+    """
+    function = activation(layer)
+    kinds = {
+        "passing": isinstance(layer, PASSING),
+        "averaging": is_averaging(layer),
+        "merging": isinstance(layer, MERGING),
+        "making": isinstance(layer, MAKING) or function in FUSED,
+        "kernel": is_kernel(layer),
+        "norm": is_norm(layer),
+        "bounded": function in BOUNDED,
+        "curve": is_curve(layer),
+    }
+    return next((name for name, is_so in kinds.items() if is_so), "unknown")
+
+
 def policy(step: Step) -> typing.Any:
     """Returns the dtype policy of a step, or the dtype of an operation."""
     policy = getattr(step.layer, "dtype_policy", None)
     return policy or step.arguments.keras_tensors[0].dtype
+
+
+def is_averaging(layer: typing.Any) -> bool:
+    """Returns whether a layer of `AVERAGING` is configured as TFLite's operators are."""
+    if not isinstance(layer, AVERAGING):
+        return False
+    kind = getattr(layer, "interpolation", "nearest")
+    others = ("antialias", "pad_to_aspect_ratio")
+    return kind in ("nearest", "bilinear") and not any(
+        getattr(layer, name, False) for name in others
+    )
 
 
 def is_norm(layer: typing.Any) -> bool:
@@ -136,6 +174,7 @@ def unsupported(step: Step) -> InvalidArgument:
         f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
         "leaky_relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or gelu, Conv2D, "
         "DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Add, Multiply, "
-        "Concatenate, pooling and padding instead, or quantize after training to 8 "
-        "bits with the engine 'converter'"
+        "Concatenate, pooling, padding, cropping, Resizing (bilinear or nearest) or "
+        "UpSampling2D instead, or quantize after training to 8 bits with the engine "
+        "'converter'"
     )

@@ -128,26 +128,18 @@ class _Rewriter:
 
     def _way_of(self, layer: typing.Any) -> Callable[[Step], None]:
         """Returns the method for a layer; it raises if there is no integer form."""
-        by_class = (
-            (layer_kinds.PASSING, self._pass),
-            (keras.layers.AveragePooling2D, self._average),
-            (layer_kinds.MERGING, self._merge),
-            (layer_kinds.MAKING, self._make),
-        )
-        for layer_class, method in by_class:
-            if isinstance(layer, layer_class):
-                return method
-        if layer_kinds.is_kernel(layer):
-            return self._kernel
-        if layer_kinds.is_norm(layer):
-            return self._alone
-        if layer_kinds.activation(layer) in layer_kinds.FUSED:
-            return self._make
-        if layer_kinds.activation(layer) in layer_kinds.BOUNDED:
-            return self._bound
-        if layer_kinds.is_curve(layer):
-            return self._curve
-        return self._refuse
+        methods = {
+            "passing": self._pass,
+            "averaging": self._average,
+            "merging": self._merge,
+            "making": self._make,
+            "kernel": self._kernel,
+            "norm": self._alone,
+            "bounded": self._bound,
+            "curve": self._curve,
+            "unknown": self._refuse,
+        }
+        return methods[layer_kinds.kind_of(layer)]
 
     def _make(self, step: Step) -> None:
         output = self._apply(self._copy(step), step)
@@ -189,7 +181,7 @@ class _Rewriter:
         self._made[step.output] = dataclasses.replace(source, tensor=output)
 
     def _average(self, step: Step) -> None:
-        """Adds average pooling, which AVERAGE_POOL_2D rounds to the scale of its input.
+        """Adds average pooling or resizing, which rounds to the scale of its input.
 
         The mean of four integers is often a tie, so the rounding of ties matters.
         """
