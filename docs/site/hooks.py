@@ -12,6 +12,7 @@ import re
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
+_STYLE = "style.css"
 # The rooms with public names, by the title of their page.
 _ROOMS = {
     "Networks": "keras_resnets",
@@ -34,6 +35,7 @@ def on_config(config):
         {"Reference": pages} if entry == {"Reference": "reference"} else entry
         for entry in config.nav
     ]
+    config.extra_css.append(_STYLE)
     return config
 
 
@@ -44,6 +46,7 @@ def on_files(files, config):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     # Links into docs/ are its own pages here, and others lead out of the site.
     readme = _IMAGE.sub(r"\1", readme)
+    made[_STYLE] = (ROOT / "docs" / "site" / _STYLE).read_text(encoding="utf-8")
     made["index.md"] = _LINK.sub(_from_the_root, readme)
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
