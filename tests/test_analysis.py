@@ -116,6 +116,25 @@ def test_operations_have_windows_too():
     assert found.macs == 16 * 16 * 4 * 3 * 3 * 2
 
 
+@pytest.mark.parametrize(
+    "height, options, stride",
+    [
+        (24, {}, 3),
+        (24, {"pad_to_aspect_ratio": True}, 4),
+        (48, {}, 6),
+        (48, {"crop_to_aspect_ratio": True}, 4),
+    ],
+)
+def test_resizing_changes_the_stride(height, options, stride):
+    image = keras.Input((height, 64, 3))
+    for x in (
+        keras.layers.Resizing(16, 32, **options)(image),
+        keras.ops.image.resize(image, (16, 32), **options),
+    ):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+        assert analyze(keras.Model(image, x)).output_stride == stride
+
+
 def test_wrapped_layers_count_as_often_as_they_compute():
     frames = keras.Input((4, 16, 16, 1))
     x = keras.layers.TimeDistributed(keras.layers.Conv2D(4, 3))(frames)

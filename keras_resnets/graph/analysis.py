@@ -289,10 +289,23 @@ def _geometry(
     rank_kept = len(shape) == len(sources[0].shape) and len(shape) >= 2
     if not rank_kept:
         return None, math.inf
+    if type(operation).__name__ in ("Resizing", "Resize"):
+        return stride * _reduction(operation, sources[0].shape, shape), field
     kernel, step, dilation = _window(operation)
     if kernel is None:
         return None, None
     return stride * step, field + (kernel - 1) * dilation * stride
+
+
+def _reduction(
+    operation: typing.Any, old: tuple[int, ...], new: tuple[int, ...]
+) -> float:
+    """Input pixels per output pixel of a resizing, along the first spatial axis."""
+    first = 1 if operation.data_format == "channels_first" else 0
+    ratios = [old[axis] / new[axis] for axis in (first, first + 1)]
+    if operation.crop_to_aspect_ratio:
+        return min(ratios)
+    return max(ratios) if operation.pad_to_aspect_ratio else ratios[0]
 
 
 def _window(operation: typing.Any) -> tuple[typing.Any, typing.Any, typing.Any]:
