@@ -87,6 +87,16 @@ def test_options_tell_what_a_file_does_not_record(photos, tmp_path, capsys):
     assert code == 0 and note in out, error
 
 
+def test_figures_of_a_network_of_any_size(tmp_path, capsys):
+    path = saved(tmp_path / "a.keras", (None, None, 3), [rescaling()])
+    for words in (["info", path], ["export", "tflite", path]):
+        error = refused(*words, capsys=capsys)
+        assert "leaves the size of its images open" in error
+        assert "give --input-size" in error
+    code, out, error = run("info", path, "--input-size", SIDE, capsys=capsys)
+    assert code == 0 and "output stride" in out, error
+
+
 def test_options_that_do_not_fit_a_file(photos, tmp_path, capsys):
     path = saved(tmp_path / "a.keras", front=[rescaling()])
     words = ["export", "tflite", path, "--input-size", "32"]

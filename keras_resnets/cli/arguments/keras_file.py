@@ -108,16 +108,21 @@ def _preprocessing(
     height, width, channels = model.inputs[0].shape[1:]
     size = size or (height, width)
     if None in size:
-        raise InvalidArgument(
-            f"{path} leaves the size of its images open, and does not record it: give "
-            "--input-size"
-        )
+        raise size_is_open(path)
     if mode is None:
         output.note(
             f"note: {path} does not record its preprocessing; its layer {scaling} scales "
             "pixels, so it takes RGB values of 0 to 255 (--mode says otherwise)"
         )
     return preprocessing.default_for(mode or "raw", size).with_channels(channels or 3)
+
+
+def size_is_open(path: pathlib.Path) -> InvalidArgument:
+    """Returns the error for a network that takes images of any size."""
+    return InvalidArgument(
+        f"{path} leaves the size of its images open, and does not record it: give "
+        "--input-size"
+    )
 
 
 def _images_of(path: pathlib.Path) -> tuple[typing.Any, typing.Any]:

@@ -6,6 +6,7 @@ import pathlib
 import typing
 
 from keras_resnets.cli.arguments import axis_values
+from keras_resnets.cli.arguments import keras_file
 from keras_resnets.cli.arguments import model_argument
 from keras_resnets.cli.arguments import network
 from keras_resnets.cli.arguments import options
@@ -217,6 +218,8 @@ def _described(asked: Info) -> "tuple[keras.Model, tuple[str, str | None], str |
             size = axis_values.size_of(asked.input_size)
             model = prepare.of_fixed_size(model, size)
             prepare.input_shape(model, size)
+        elif len(model.inputs) == 1 and None in model.inputs[0].shape[1:3]:
+            raise keras_file.size_is_open(pathlib.Path(asked.model))
         return model, (model.name, None), None
     name = registry.canonical_name(asked.model)
     if asked.weights is not None:
