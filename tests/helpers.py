@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+import keras_resnets
 from keras_resnets import export
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.networks import builder
 from keras_resnets.networks.architecture import ACTIVATION_ORDERS
 from keras_resnets.networks.architecture import Architecture
@@ -317,3 +319,18 @@ def random_photo(height, width, seed=0):
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
     fine = rng.integers(-40, 40, (height, width, 3))
     return Image.fromarray(np.clip(smooth + fine, 0, 255).astype("uint8"))
+
+
+def with_large_equal_logits(images):
+    """Returns a CIFAR-10 network and its largest logit on `images`, over 1,000.
+
+    All classes are equal for the first image, so the rounding of the logits shows in the
+    probabilities.
+    """
+    model = keras_resnets.create_model("resnet14d", weights="cifar10")
+    head = model.layers[-1]
+    kernel, _ = head.get_weights()
+    head.set_weights([300 * kernel, np.zeros(10, "float32")])
+    logits = KerasRunner(model)(images)[1]
+    head.set_weights([300 * kernel, (logits[0].max() - logits[0]).astype("float32")])
+    return model, float(np.abs(logits).max())

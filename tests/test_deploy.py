@@ -17,6 +17,7 @@ from commands import reported
 from commands import run
 from conftest import ROOT
 from helpers import small_model
+from helpers import with_large_equal_logits
 from PIL import Image
 
 from keras_resnets import deploy
@@ -31,6 +32,7 @@ from keras_resnets.errors import ExportError
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images.labels import class_names
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import default_for
 from keras_resnets.system import child_process
 
 LABELS = tuple(f"kind {index}" for index in range(10))
@@ -454,6 +456,18 @@ def test_a_raspberry_pi_says_what_this_machine_says(tmp_path):
     assert report["processors"] == ["cortex-a72", "cortex-a76"] and report["emulated"]
     assert report["outputs"]["other"] == 0 and "aarch64" in report["proof"]
     assert (made.folder / "run.py").read_text().startswith('"""Classifies a photo')
+
+
+@pytest.mark.parametrize("target", ["linux-x86", "server-onnx", "server-savedmodel"])
+def test_the_rounding_of_large_logits_is_no_other_answer(tmp_path, target):
+    """A probability of equal classes changes by more than 1e-5, as the batch does."""
+    pixels = np.random.default_rng(3).integers(0, 256, (12, 32, 32, 3))
+    given = default_for("cifar", (32, 32)).normalize(pixels, "channels_last")
+    model, _ = with_large_equal_logits(given)
+    (made,) = deploy.deploy(
+        model, target, tmp_path / "out", given, recipe="float32", min_agreement=0.9
+    )
+    assert made.report["outputs"]["other"] == 0
 
 
 @pytest.mark.costly

@@ -9,6 +9,7 @@ import zoo
 from helpers import noise
 from helpers import randomize
 from helpers import small_model
+from helpers import with_large_equal_logits
 
 import keras_resnets
 from keras_resnets import pruning
@@ -22,7 +23,6 @@ from keras_resnets.export import to_onnx
 from keras_resnets.export import to_saved_model
 from keras_resnets.export import to_tflite
 from keras_resnets.export.compare import verify as verifying
-from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.tflite import runner as tflite_runner
 
 IMAGES = noise(10, *zoo.SHAPE)
@@ -199,17 +199,6 @@ def test_an_output_that_is_an_input_keeps_its_name(tmp_path):
     loaded = keras.saving.load_model(report.path)
     names = [tensor._keras_history.operation.name for tensor in loaded.outputs]
     assert names == [model.layers[0].name, "pooled"]
-
-
-def with_large_equal_logits(images):
-    """A network whose softmax turns the rounding of large logits into probabilities."""
-    model = keras_resnets.create_model("resnet14d", weights="cifar10")
-    head = model.layers[-1]
-    kernel, _ = head.get_weights()
-    head.set_weights([300 * kernel, np.zeros(10, "float32")])
-    logits = KerasRunner(model)(images)[1]
-    head.set_weights([300 * kernel, (logits[0].max() - logits[0]).astype("float32")])
-    return model, float(np.abs(logits).max())
 
 
 def test_large_logits_are_no_error_of_a_file(tmp_path):

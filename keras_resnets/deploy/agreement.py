@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_resnets.errors import ExportError
 
-# Rounding error of probabilities in float32; `export.parity` allows the same between a
-# float32 file and its network.
+# Rounding error in float32 of probabilities of logits up to 10; `export.parity` allows the
+# same between a float32 file and its network.
 FLOAT_STEP = 1e-5
 
 

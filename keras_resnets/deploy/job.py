@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_resnets import export
 from keras_resnets import quantization
+from keras_resnets.deploy.agreement import FLOAT_STEP
 from keras_resnets.deploy.options import Spec
 from keras_resnets.deploy.target import Target
 from keras_resnets.deploy.targets import FLOAT32
@@ -171,6 +172,7 @@ class Job:
         photos: the same images as uint8 photos of the size `Spec.source`; None without.
         thresholds: probability from which on each label is predicted; None for one class
             per image.
+        float_step: largest rounding error of the outputs in float32.
     """
 
     target: Target
@@ -183,6 +185,7 @@ class Job:
     flash: int | None = None
     photos: np.ndarray | None = None
     thresholds: tuple[float, ...] | None = None
+    float_step: float = FLOAT_STEP
 
     @property
     def cuts(self) -> np.ndarray | None:

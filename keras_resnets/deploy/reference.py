@@ -2,17 +2,24 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_resnets.deploy import agreement
 from keras_resnets.deploy.job import ExportedFile
+from keras_resnets.deploy.job import Job
 from keras_resnets.deploy.targets import FLOAT32
+from keras_resnets.export import number_formats
+from keras_resnets.export import parity
 from keras_resnets.export.compare.open_runner import open_runner
 from keras_resnets.export.formats import FORMATS
+from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.runner import in_batches
+from keras_resnets.export.runner import joined
 from keras_resnets.export.tflite import runner as tflite_runner
 
 REFERENCE = "LiteRT's reference kernels"
+_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +32,37 @@ class Expected:
     odds_step: float = 0.0
 
 
-def expected(
-    exported: ExportedFile, inputs: np.ndarray, predicted: np.ndarray, exact: bool
-) -> "Expected":
+def predict(model: keras.Model, images: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns (outputs of a network, their largest rounding error in float32).
+
+    Args:
+        model: a model with one output.
+        images: preprocessed images.
+    """
+    runner = KerasRunner(model)
+    starts = range(0, len(images), _BATCH)
+    results = [runner(images[start : start + _BATCH]) for start in starts]
+    outputs = joined([of_batch for of_batch, _ in results])
+    logits = joined([x for _, x in results]) if runner.has_logits else None
+    # The rounding error of logits is larger, like the logits themselves.
+    step = agreement.FLOAT_STEP * max(1.0, float(np.abs(outputs).max()))
+    per_logit = number_formats.find("none").tolerance.per_logit
+    return outputs, max(step, per_logit * parity.largest(logits, runner.tapped))
+
+
+def expected(job: Job, exported: ExportedFile, predicted: np.ndarray) -> "Expected":
     """Returns the expected outputs of a file.
 
     Args:
+        job: the input of the target's toolchain.
         exported: the exported file.
-        inputs: images as the file takes them.
         predicted: outputs of the network, (images, classes).
-        exact: whether an integer file must equal LiteRT's reference kernels.
 
     Returns:
         The network's outputs for a float32 file; otherwise the outputs of the file in
         this machine's runtime.
     """
-    # The rounding error of logits is larger, like the logits themselves.
-    small = agreement.FLOAT_STEP * max(1.0, float(np.abs(predicted).max()))
+    inputs, small = job.file_inputs(exported), job.float_step
     if exported.spec.recipe == FLOAT32:
         return Expected(predicted, small, "predict")
     runtime = FORMATS[exported.spec.format].runtime
@@ -53,7 +74,7 @@ def expected(
         outputs = open_runner(exported.path, 1)(inputs)
         return Expected(outputs, small, f"{runtime} here")
     runner = ReferenceKernels(exported)
-    if exact:
+    if job.target.exact:
         return Expected(runner(inputs), runner.step, REFERENCE, runner.odds_step)
     outputs = open_runner(exported.path, 1)(inputs)
     return Expected(outputs, runner.step, f"{runtime} here", runner.odds_step)

@@ -162,7 +162,7 @@ def deploy(
         stack.enter_context(_parent(place))
         scratch = stack.enter_context(files.scratch_folder())
         workshop = Workshop(model, chosen, scratch, threads)
-        predicted = model.predict(shown, batch_size=32, verbose=0)
+        predicted, float_step = reference.predict(model, shown)
 
         def write(row: Target) -> Deployment:
             title, where = f"{row.name}: {row.title}", place / row.name
@@ -179,6 +179,7 @@ def deploy(
                     flash,
                     source_photos,
                     thresholds,
+                    float_step,
                 )
                 with steps.step(title):
                     report = _fill(job, predicted, min_agreement, watch)
@@ -315,9 +316,7 @@ def _proven(
     exported = proof.exported
     if job.target.quantizes and proof.outputs is not None:
         return _classes(job, proof, proof.outputs, predicted, least)
-    expected = reference.expected(
-        exported, job.file_inputs(exported), predicted, job.target.exact
-    )
+    expected = reference.expected(job, exported, predicted)
     ran = expected.outputs if proof.outputs is None else proof.outputs
     result = agreement.compare(
         predicted,
@@ -342,7 +341,7 @@ def _classes(
 ) -> dict[str, Any]:
     """Compares the predicted classes of a target whose toolchain quantizes itself."""
     result = agreement.compare(
-        predicted, outputs, outputs, agreement.FLOAT_STEP, "predict", cuts=job.cuts
+        predicted, outputs, outputs, job.float_step, "predict", cuts=job.cuts
     )
     agreement.judge(job.target.name, result, least, _advice(job))
     largest = float(np.abs(outputs - predicted).max())

@@ -40,7 +40,7 @@ def prove(job: Job) -> Proof:
         single = np.concatenate([runner(image[None]) for image in inputs[:4]])
         # The order of additions may depend on the size of the batch.
         difference = float(np.abs(single - outputs[:4]).max())
-        if difference > 1e-5:
+        if difference > job.float_step:
             raise ExportError(
                 f"the outputs of the file for {job.target.name} depend on the size of the "
                 f"batch: for 1 and {len(inputs)} images they differ by "

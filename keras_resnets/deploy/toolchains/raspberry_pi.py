@@ -63,7 +63,9 @@ def prove(job: Job) -> Proof:
             version = _run(root, processor, part, folder, len(job.images))
             outputs[processor] = np.load(folder / "outputs.npy")
     first = next(iter(outputs.values()))
-    differing = [name for name, x in outputs.items() if np.abs(x - first).max() > 1e-5]
+    differing = [
+        name for name, x in outputs.items() if np.abs(x - first).max() > job.float_step
+    ]
     if differing:
         raise ExportError(
             f"the outputs must be equal on all processors; those on "

@@ -45,8 +45,8 @@ class Verification:
             are none.
         logits: `Parity` of the inputs of the softmax or sigmoid, and of the other
             outputs; None if one of the files does not give them.
-        largest_logit: the largest absolute value of these in the first file that gives
-            them; 0 if neither does.
+        largest_logit: the largest absolute input of a softmax or sigmoid, in the first
+            file that gives it; 0 if neither does.
         accuracies: top-1 share of each file if there are labels (with several labels per
             image the mean average precision), else None.
     """
