@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import types
 
+import keras
 import numpy as np
 import pytest
 from helpers import small_model
@@ -398,6 +399,18 @@ def test_what_the_toolchains_refuse(tmp_path, monkeypatch, name, words, message)
             network(), name, tmp_path / "out", images(), min_agreement=0, **words
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.costly
+@needs_vela
+def test_an_operator_of_the_cpu_is_not_answered_by_the_recipe_it_has(tmp_path):
+    """Vela enlarges by powers of two only."""
+    image = keras.Input((32, 32, 3))
+    inner = small_model("basic_original", input_shape=(48, 48, 3))
+    model = keras.Model(image, inner(keras.layers.Resizing(48, 48)(image)))
+    model.preprocessing, model.labels = CIFAR, LABELS
+    with pytest.raises(ExportError, match="RESIZE_BILINEAR: use other layers"):
+        deploy.deploy(model, "ethos-u55-128", tmp_path / "out", images())
 
 
 @pytest.mark.slow

@@ -155,8 +155,8 @@ def _compile(job: Job, exported: ExportedFile, folder: pathlib.Path) -> _Compile
     if on_cpu or share is None:
         raise ExportError(
             f"{job.target.title} would run these operators of {job.model.name}'s "
-            f"{exported.spec.recipe} file on the CPU: {', '.join(on_cpu) or 'all'}; use "
-            "the recipe static_wi8_ai8 with an int8 input and output; nothing was written"
+            f"{exported.spec.recipe} file on the CPU: {', '.join(on_cpu) or 'all'}: "
+            f"{exported.spec.advice(targets.INT8)}; nothing was written"
         )
     (summary,) = folder.glob("*_summary_*.csv")
     figures = {
