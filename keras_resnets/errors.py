@@ -13,7 +13,17 @@ class InvalidArgument(ValueError):
 
 
 class UnknownLayer(InvalidArgument):
-    """A layer of a model that this package does not compute in integers."""
+    """A layer of a model that this package does not compute in integers.
+
+    Args:
+        fact: the layer, and what is not known.
+        instead: what to use in its place; "" if there is nothing.
+    """
+
+    def __init__(self, fact: str, instead: str = "") -> None:
+        advice = "quantize after training to 8 bits with the engine 'converter'"
+        super().__init__(f"{fact}: {instead}{', or ' if instead else ''}{advice}")
+        self.fact = fact
 
 
 class WeightsError(ValueError):

@@ -196,9 +196,8 @@ def refused(step: typing.Any) -> UnknownLayer:
     """Returns the `UnknownLayer` for an operation without an equivalent layer."""
     kind = type(step.layer).__name__
     return UnknownLayer(
-        f"no integer form is known for the operation {step.path} (keras.ops, {kind}): "
+        f"no integer form is known for the operation {step.path} (keras.ops, {kind})",
         "use +, - and * of two tensors or with a number, concatenate, the mean over "
         "height and width, image.resize, relu, sigmoid, tanh, hard_sigmoid, silu, "
-        "hard_silu or reshapes that keep the batch, or quantize after training to 8 bits "
-        "with the engine 'converter'"
+        "hard_silu or reshapes that keep the batch",
     )

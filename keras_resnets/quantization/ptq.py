@@ -286,7 +286,7 @@ def _chosen(
 
 def _tell_converter(error: UnknownLayer) -> None:
     warnings.warn(
-        f"TensorFlow's converter sets the ranges, which is less accurate: {error}",
+        f"TensorFlow's converter sets the ranges, which is less accurate: {error.fact}",
         OtherEngine,
         stacklevel=2,
     )

@@ -105,8 +105,7 @@ def check_norm(layer: typing.Any) -> None:
     if layer.axis not in (-1, 3):
         raise UnknownLayer(
             "no integer form is known for a BN over another axis than the last; "
-            f"{layer.name} has axis={layer.axis}: quantize after training to 8 bits with "
-            "the engine 'converter'"
+            f"{layer.name} has axis={layer.axis}"
         )
 
 
@@ -171,10 +170,9 @@ def unsupported(step: Step) -> InvalidArgument:
     if name is not None:
         kind = f"{kind} with {getattr(name, '__name__', type(name).__name__)}"
     return UnknownLayer(
-        f"no integer form is known for layer {step.path} ({kind}): use relu, relu6, "
-        "leaky_relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or gelu, Conv2D, "
-        "DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Add, Multiply, "
-        "Concatenate, pooling, padding, cropping, Resizing (bilinear or nearest) or "
-        "UpSampling2D instead, or quantize after training to 8 bits with the engine "
-        "'converter'"
+        f"no integer form is known for layer {step.path} ({kind})",
+        "use relu, relu6, leaky_relu, sigmoid, tanh, hard_sigmoid, silu, hard_silu or "
+        "gelu, Conv2D, DepthwiseConv2D, SeparableConv2D, Dense, BatchNormalization, Add, "
+        "Multiply, Concatenate, pooling, padding, cropping, Resizing (bilinear or "
+        "nearest) or UpSampling2D instead",
     )
