@@ -21,9 +21,13 @@ class UnknownLayer(InvalidArgument):
     """
 
     def __init__(self, fact: str, instead: str = "") -> None:
+        # Both are arguments, so that another process gets the same error by pickle.
+        super().__init__(fact, instead)
+        self.fact, self.instead = fact, instead
+
+    def __str__(self) -> str:
         advice = "quantize after training to 8 bits with the engine 'converter'"
-        super().__init__(f"{fact}: {instead}{', or ' if instead else ''}{advice}")
-        self.fact = fact
+        return f"{self.fact}: {self.instead}{', or ' if self.instead else ''}{advice}"
 
 
 class WeightsError(ValueError):

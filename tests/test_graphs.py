@@ -1,5 +1,7 @@
 """Graphs as users build them: everything says what the float model says, or refuses."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from helpers import refusal
 import keras_resnets
 from keras_resnets import pruning
 from keras_resnets import quantization
+from keras_resnets.errors import UnknownLayer
 from keras_resnets.export import parity
 from keras_resnets.export import to_keras
 from keras_resnets.export import to_onnx
@@ -122,6 +125,12 @@ def framed():
     return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
 
 
+def columns_as_channels():
+    image = keras.Input(zoo.SHAPE)
+    x = keras.ops.image.resize(image, (8, 3), data_format="channels_first")
+    return keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+
+
 def batch_moved():
     image = keras.Input(zoo.SHAPE)
     x = keras.ops.reshape(image, (-1, 8, 16, 3))
@@ -135,11 +144,18 @@ def batch_moved():
         (power, ("square", "keras.ops, Square")),
         (batch_moved, ("reshape", "keep the batch")),
         (cubic, ("larger", "Resizing (bilinear or nearest)")),
+        (columns_as_channels, ("resize", "keras.ops, Resize")),
         (framed, ("resize", "Resizing (bilinear or nearest)")),
     ],
 )
 def test_operations_without_an_integer_form_are_named(make, words):
     refusal(lambda: quantization.quantize_aware(make()), *words)
+
+
+def test_the_error_of_an_unknown_layer_passes_between_processes():
+    with pytest.raises(UnknownLayer) as caught:
+        quantization.quantize_aware(power())
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 @pytest.mark.costly

@@ -90,6 +90,9 @@ def _reshape(operation: typing.Any, step: typing.Any) -> typing.Any:
 
 
 def _resize(operation: typing.Any, step: typing.Any) -> typing.Any:
+    # Its axes are its own, whatever the model's layers have.
+    if operation.data_format != "channels_last":
+        return None
     names = (
         "interpolation",
         "antialias",
