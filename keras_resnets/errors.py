@@ -3,9 +3,14 @@
 import collections.abc
 import difflib
 import numbers
+import os
+import pathlib
 import reprlib
+import typing
 from collections.abc import Collection
 from collections.abc import Iterable
+
+_Kinds = type | tuple[type, ...]
 
 
 class InvalidArgument(ValueError):
@@ -170,6 +175,33 @@ def check_choice(argument: str, value: object, allowed: Collection[object]) -> N
     raise InvalidArgument(
         f"{argument} must be one of {options}; got {shown(value)}{hint}"
     )
+
+
+def check_type(argument: str, value: object, kinds: _Kinds, rule: str) -> None:
+    """Raises `InvalidArgument` unless `value` is an instance of one of `kinds`.
+
+    Args:
+        argument: its name, for the message.
+        value: what was given.
+        kinds: a class, or several.
+        rule: what it must be, for the message: `a Preprocessing`.
+    """
+    if not isinstance(value, kinds):
+        kind = "None" if value is None else f"{type(value).__name__} {shown(value)}"
+        raise InvalidArgument(f"{argument} must be {rule}; got {kind}")
+
+
+def check_path(argument: str, value: object, rule: str = "a path") -> pathlib.Path:
+    """Returns `value` as a path.
+
+    Raises:
+        InvalidArgument: it is no string and no `os.PathLike` of one, or is empty.
+    """
+    check_type(argument, value, (str, os.PathLike), rule)
+    path = os.fspath(typing.cast("str | os.PathLike[str]", value))
+    if not isinstance(path, str) or not path:
+        raise InvalidArgument(f"{argument} must be {rule}; got {shown(path)}")
+    return pathlib.Path(path)
 
 
 def check_range(

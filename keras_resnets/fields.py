@@ -248,7 +248,8 @@ class Several(Rule):
 
     @property
     def words(self) -> str:
-        count = f"{self.fewest} to {self.most}"
+        count = f"{self.fewest}"
+        count += f" to {self.most}" if self.most > self.fewest else ""
         alone = f"{self.rule.words}, or " if self.alone else ""
         return (
             f"{alone}be a tuple of {count} values, each of which must {self.rule.words}"

@@ -216,6 +216,7 @@ def test_symmetric_is_of_int8(folder, capsys):
     assert "two ranges of int8 weights" in refused(*words, capsys=capsys)
 
 
+@pytest.mark.costly
 def test_options_of_int8_files_for_a_quantization_aware_file(folder, capsys):
     """Its recipe is that of the file, not the default of the option."""
     from ai_edge_litert.interpreter import Interpreter

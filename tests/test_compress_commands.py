@@ -228,21 +228,21 @@ def test_options_of_export_that_do_not_apply(trained, capsys):
 
 def test_qat(trained, capsys):
     """Trained with rounding, its file scored; nothing is trained over a finished run."""
-    words = ["qat", "resnet20", "--weights", "cifar10", "--data", "data.npz"]
+    words = ["qat", "wrn_10_3_w8", "--weights", "cifar10", "--data", "data.npz"]
     words += ["--count", 20, "--batch-size", 30, "--epochs", 1, "--validation", 0.3]
     more = ["--evaluate", "data.npz", "--report", "qat.html"]
     code, out, err = run(*words, *more, capsys=capsys)
     assert code == 0, err
     told = ("Curves of training", "held out", "Parity with Keras", "Accuracy on 200")
     reported(pathlib.Path("qat.html"), *told)
-    assert "wrote        resnet20_static_wi8_ai8_qat.tflite" in out
+    assert "wrote        wrn_10_3_w8_static_wi8_ai8_qat.tflite" in out
     agreement = float(out.split("agreement ")[-1].split("%")[0])
     assert "measured     200 images" in out and agreement > 95
-    with open("resnet20_static_wi8_ai8_qat.tflite.json") as file:
+    with open("wrn_10_3_w8_static_wi8_ai8_qat.tflite.json") as file:
         recipe = json.load(file)["recipe"]
     told = (recipe["engine"], recipe["recipe"], recipe["made_of"])
     assert told == ("quantize_aware", "static_wi8_ai8", "a quantization-aware model")
-    with open("resnet20_static_wi8_ai8_qat/run.json") as file:
+    with open("wrn_10_3_w8_static_wi8_ai8_qat/run.json") as file:
         record = json.load(file)
     assert record["status"] == "done" and record["recipe"]["temperature"] == 4.0
     assert "exists" in refused(*words, capsys=capsys)

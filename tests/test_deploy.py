@@ -458,6 +458,7 @@ def test_a_raspberry_pi_says_what_this_machine_says(tmp_path):
     assert (made.folder / "run.py").read_text().startswith('"""Classifies a photo')
 
 
+@pytest.mark.costly_but("server-onnx")
 @pytest.mark.parametrize("target", ["linux-x86", "server-onnx", "server-savedmodel"])
 def test_the_rounding_of_large_logits_is_no_other_answer(tmp_path, target):
     """A probability of equal classes changes by more than 1e-5, as the batch does."""

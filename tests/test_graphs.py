@@ -324,11 +324,9 @@ def test_what_no_mix_can_have(name, words):
     refusal(lambda: quantization.find_mix(model, IMAGES, data, 50), *words)
 
 
+@pytest.mark.costly_but("gated-16", "gated-None")
 @pytest.mark.parametrize("bits", [16, None])
-@pytest.mark.parametrize(
-    "name",
-    ["swish", "gated", pytest.param("inverted_residual", marks=pytest.mark.costly)],
-)
+@pytest.mark.parametrize("name", ["swish", "gated", "inverted_residual"])
 def test_a_plan_reaches_every_operator(name, bits, tmp_path):
     """Layers of other people have the names that Keras gives: conv2d, conv2d_1."""
     keras.backend.clear_session(free_memory=False)

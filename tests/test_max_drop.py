@@ -302,7 +302,7 @@ def test_what_is_refused():
     refusal(call(drop=0.2), "500 labelled images", "30")
     refusal(call(data=x), "labels")
     refusal(call(data=(x, None)), "labels")
-    refusal(call(data=(x, labels)), "30 for 40")
+    refusal(call(data=(x, labels)), "(30,) for 40")
     refusal(call(data=(x[10:], labels + 0.5)), "integer")
     refusal(call(data=(x[10:], labels + 10)), "0..9", "10")
     refusal(call(data=(x[:30], labels)), "calibration set", "10 of the 30")

@@ -66,6 +66,7 @@ def test_no_pair_of_products_saturates(kind, tmp_path):
     assert saturates(full) and pairs.exceeds(full)
 
 
+@pytest.mark.costly
 def test_rounding_is_finer_than_that_of_seven_bits(tmp_path):
     model = keras_resnets.create_model("resnet20", weights="cifar10")
     to_onnx(model, tmp_path / "float.onnx")
@@ -151,6 +152,7 @@ def test_symmetric_activations_are_in_range_too(tmp_path):
         assert overflow.may_overflow(path) == full
 
 
+@pytest.mark.costly_but("True")
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_quantization_aware_networks_are_in_range_too(symmetric, tmp_path):
     model = small_model("shortcut_d", input_shape=(16, 16, 3), axes={"depths": (1, 1)})

@@ -172,6 +172,7 @@ def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     assert again.exists() and not passport.plan_of(again).exists()
 
 
+@pytest.mark.costly
 def test_a_plan_is_carried_out_on_another_training(hard, tmp_path):
     model, x, mix = hard
     trained = keras.models.clone_model(model)

@@ -233,7 +233,7 @@ def test_what_is_refused():
     refusal(lambda: pruning.shrink(model, 0), "above 0")
     refusal(lambda: pruning.PolynomialSchedule(sparsity=1), "below 1")
     refusal(lambda: pruning.PolynomialSchedule(sparsity=0.5, begin=9, end=9), "begin")
-    refusal(lambda: pruning.Prune(None, "all"), "pattern")
+    refusal(lambda: pruning.Prune(schedule, "all"), "pattern")
     grouped = small_model("grouped", input_shape=(16, 16, 3))
     refusal(lambda: pruning.shrink(grouped, 0.5), "groups")
     x = keras.layers.Conv2D(8, 1, activation="log_softmax")(given)

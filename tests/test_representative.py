@@ -1,6 +1,7 @@
 """Calibration images: what they come in, and that wrong scales are refused everywhere."""
 
 import functools
+import pathlib
 import warnings
 
 import keras
@@ -27,6 +28,7 @@ from keras_resnets.export import to_onnx
 from keras_resnets.export import to_tflite
 from keras_resnets.images import calibration
 from keras_resnets.images import calibration_checks
+from keras_resnets.images import collecting
 from keras_resnets.images import samples
 from keras_resnets.images.preprocessing import Preprocessing
 
@@ -235,15 +237,16 @@ def streams(x):
 def test_datasets_and_generators():
     x = noise(20, 8, 8, 3)
     for stream in streams(x):
-        np.testing.assert_array_equal(calibration_checks.collect(stream, (8, 8, 3)), x)
+        np.testing.assert_array_equal(collecting.collect(stream, (8, 8, 3)), x)
     endless = (image for _ in iter(int, 1) for image in x)
-    assert (
-        len(calibration_checks.collect(endless, (8, 8, 3))) == calibration_checks.MOST
-    )
-    for wrong in ("photos", iter([]), iter([1.0, 2.0]), object(), [x[0], x[0, 1:]]):
+    assert len(collecting.collect(endless, (8, 8, 3))) == collecting.MOST
+    for wrong in (iter([]), iter([1.0, 2.0]), object(), [x[0], x[0, 1:]]):
         with pytest.raises(InvalidArgument, match="tf.data.Dataset or generator") as e:
-            calibration_checks.collect(wrong, (8, 8, 3))
+            collecting.collect(wrong, (8, 8, 3))
         assert "\n" not in str(e.value)
+    for path in ("photos", pathlib.Path("photos"), b"photos"):
+        with pytest.raises(InvalidArgument, match="not the path of some.*choose"):
+            collecting.collect(path, (8, 8, 3))
 
 
 def test_a_dataset_gives_the_ranges(tmp_path):

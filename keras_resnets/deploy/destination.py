@@ -1,11 +1,11 @@
 """Checks of the output folders, before images are read."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_path
 from keras_resnets.io import files
 
 # Patterns of the files in every target's folder. Only a folder with the first of them is
@@ -32,7 +32,7 @@ def check(
         InvalidArgument: a folder cannot be written to, exists without `overwrite`, or
             contains files that `deploy` did not write.
     """
-    path = pathlib.Path(folder)
+    path = check_path("folder", folder)
     if path.exists() and not path.is_dir():
         raise InvalidArgument(
             "the output of deploy is a folder with a subfolder for each target; got "

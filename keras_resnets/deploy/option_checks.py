@@ -6,6 +6,7 @@ from keras_resnets.deploy import targets
 from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.export.tflite import photos
 from keras_resnets.export.tflite.storage import STORAGES
 
 
@@ -17,7 +18,7 @@ def check_recipe(target: Target, recipe: str | None) -> str:
     """
     if recipe is None:
         return target.recipes[0]
-    if recipe in target.refused:
+    if isinstance(recipe, str) and recipe in target.refused:
         raise InvalidArgument(
             f"{target.name} supports {', '.join(target.recipes)}; got {recipe}: "
             f"{target.refused[recipe]}"
@@ -95,6 +96,7 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
     """
     if source is None:
         return
+    photos.check_size(source)
     if not target.photos:
         able = ", ".join(row.name for row in targets.TARGETS.values() if row.photos)
         raise InvalidArgument(

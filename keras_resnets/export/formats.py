@@ -20,6 +20,7 @@ from typing import Any
 
 from keras_resnets import lazy
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_path
 from keras_resnets.export import number_formats
 from keras_resnets.export import recipes
 
@@ -177,7 +178,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     Raises:
         InvalidArgument: the path does not exist, or is of no such format.
     """
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     # Unlike path.exists(), false for a name that is too long.
     if not os.path.exists(path):
         raise InvalidArgument(f"there is no file or folder {str(path)!r}")

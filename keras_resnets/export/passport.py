@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_path
 from keras_resnets.export import passport_text
 from keras_resnets.export.contents import Contents
 from keras_resnets.graph import provenance
@@ -36,7 +37,7 @@ _PACKAGES = (
 
 def path_of(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the path of the passport of the file or folder at `path`."""
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     if not path.name:
         raise InvalidArgument(f"{path} is a folder that has no name of its own")
     return path.with_name(path.name + ".json")

@@ -16,6 +16,7 @@ from keras_resnets.graph import anatomy
 from keras_resnets.graph import copies
 from keras_resnets.graph import provenance
 from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.networks import extent
 from keras_resnets.networks import layers
 
 
@@ -247,7 +248,7 @@ def input_shape(
     check_one_image(model, "export")
     check_channels_last(model)
     own = tuple(model.inputs[0].shape[1:])
-    shape = (*size, own[2]) if size else own
+    shape = own if size is None else (*extent.check_size("input_size", size), own[2])
     if None in shape:
         raise InvalidArgument(
             f"the exported file has a fixed input size, and {model.name} leaves its own "

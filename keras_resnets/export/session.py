@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_type
 from keras_resnets.export import landing
 from keras_resnets.export import model_kinds
 from keras_resnets.export import number_formats
@@ -206,11 +207,7 @@ def check_preprocessing(preprocessing: Any, shape: Sequence[int]) -> None:
     """Raises `InvalidArgument` for preprocessing that a file cannot include."""
     if preprocessing is None:
         return
-    if not isinstance(preprocessing, Preprocessing):
-        raise InvalidArgument(
-            "preprocessing must be a Preprocessing, such as model.preprocessing, or "
-            f"None; got {preprocessing!r}"
-        )
+    check_type("preprocessing", preprocessing, Preprocessing, "a Preprocessing or None")
     if shape[-1] != 3:
         raise InvalidArgument(
             "only a network of 3 channels can include its preprocessing; this one has "

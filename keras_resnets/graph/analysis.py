@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_type
 from keras_resnets.graph import anatomy
 from keras_resnets.graph.analysis_report import Analysis
 from keras_resnets.graph.analysis_report import LayerReport
@@ -75,6 +76,8 @@ def _functional(model: typing.Any) -> typing.Any:
 
 def _input_shape(graph: typing.Any, requested: Sequence[int] | None) -> tuple[int, ...]:
     own = tuple(graph.inputs[0].shape[1:])
+    if requested is not None:
+        check_type("input_shape", requested, (tuple, list), "(height, width, channels)")
     shape = own if requested is None else tuple(requested)
     fits = len(shape) == len(own) and all(
         want is None or have == want for have, want in zip(shape, own, strict=True)

@@ -1,5 +1,6 @@
 """Named endpoints, and models that return them."""
 
+import collections.abc
 import re
 import typing
 from collections.abc import Iterable
@@ -7,7 +8,9 @@ from collections.abc import Iterable
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_type
 from keras_resnets.errors import nearest
+from keras_resnets.graph import anatomy
 from keras_resnets.graph import provenance
 
 # The output of a unit, a stem or a tail is the last layer of that name in the graph's
@@ -39,6 +42,11 @@ def endpoints(model: keras.Model) -> dict[str, keras.KerasTensor]:
         >>> list(endpoints(keras_resnets.create_model("resnet20")))
         ['stem', 'stage1', 'stage2', 'stage3', 'features']
     """
+    if not anatomy.has_graph(model):
+        raise InvalidArgument(
+            "model must be a functional or Sequential keras.Model; got "
+            f"{anatomy.type_and_remedy(model)}"
+        )
     layers, features = {}, None
     for layer in model.layers:
         stage = _STAGE.search(layer.name)
@@ -94,6 +102,8 @@ def feature_extractor(
         names = [names]
     if names is None:
         names = [name for name in available if name.startswith("stage")]
+    check_type("names", names, collections.abc.Iterable, "a list of endpoints")
+    names = list(names)
     if not names:
         raise InvalidArgument(
             f"names must contain at least one of {', '.join(available)}"

@@ -1,6 +1,7 @@
 """Class activation maps, as an output of a model and for one image."""
 
 import dataclasses
+import numbers
 import os
 import typing
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_type
+from keras_resnets.errors import shown
 from keras_resnets.graph import anatomy
 from keras_resnets.graph import binary
 from keras_resnets.graph import features
@@ -166,6 +169,7 @@ def explain_input(
     if method is not None:
         check_choice("method", method, METHODS)
     if layer is not None:
+        check_type("layer", layer, str, "the name of a layer")
         check_layer(method)
         method = "grad-cam"
     check_classifier(model)
@@ -284,9 +288,10 @@ def chosen(values: np.ndarray, index: int | None) -> int:
     """
     if index is None:
         return int(np.argmax(values))
-    if isinstance(index, bool) or not 0 <= index < len(values):
+    is_whole = isinstance(index, numbers.Integral) and not isinstance(index, bool)
+    if not is_whole or not 0 <= index < len(values):
         raise InvalidArgument(
-            f"index must be a class in 0..{len(values) - 1}; got {index!r}"
+            f"index must be a class in 0..{len(values) - 1}; got {shown(index)}"
         )
     return int(index)
 

@@ -12,13 +12,17 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_whole
 from keras_resnets.errors import printable
 from keras_resnets.images import calibration_checks
 from keras_resnets.images import channel_files
 from keras_resnets.images import channels
+from keras_resnets.images import collecting
 from keras_resnets.images import evaluation
 from keras_resnets.images import folders
 from keras_resnets.images import loading
+from keras_resnets.images.arguments import check_preprocessing
+from keras_resnets.images.arguments import check_source
 from keras_resnets.images.calibration_checks import FEWEST
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets import named
@@ -101,11 +105,14 @@ def choose(
             there are fewer than 300).
     """
     check_positive_int("count", count)
+    check_positive_int("fewest", fewest)
+    check_whole("seed", seed)
+    path = check_source(data)
+    check_preprocessing(preprocessing)
     if count < fewest:
         raise InvalidArgument(
             f"a calibration set has at least {fewest} images; got count={count}"
         )
-    path = pathlib.Path(data)
     name = path.name
     if named.is_named(data):
         name = str(data) if not path.is_dir() else name
@@ -189,7 +196,7 @@ def collected_set(
     Their values are not compared with the network's preprocessing, see `checked_set`.
 
     Args:
-        calibration: a `CalibrationSet`, or anything that `calibration_checks.collect`
+        calibration: a `CalibrationSet`, or anything that `collecting.collect`
             takes.
         shape: (height, width, channels) of the network; None for an open size.
         fewest: smallest number of images.
@@ -214,9 +221,9 @@ def _collected(
     if not isinstance(calibration, CalibrationSet):
         is_array = hasattr(calibration, "__array__")
         source = "array" if is_array else type(calibration).__name__
-        images = calibration_checks.collect(calibration, shape)
+        images = collecting.collect(calibration, shape)
         calibration = CalibrationSet(images, source)
-    calibration_checks.check_shape("calibration images", calibration.images, shape)
+    collecting.check_shape("calibration images", calibration.images, shape)
     calibration_checks.check_count(len(calibration.images), calibration.source, fewest)
     return calibration
 

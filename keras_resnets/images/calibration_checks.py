@@ -1,4 +1,4 @@
-"""Collects calibration images and checks that they are preprocessed as in training.
+"""Checks that calibration images are preprocessed as in training.
 
 Ranges computed from images with another preprocessing make a file that is wrong on real
 images, although it agrees with its model on the calibration images.
@@ -13,13 +13,12 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.images import collecting
 from keras_resnets.images.preprocessing import MODES
 from keras_resnets.images.preprocessing import Preprocessing
 
 # With ten images the error of a file is twice that with a hundred.
 FEWEST = 10
-# The most images taken from a source without a length.
-MOST = 500
 # How far values may lie outside the range of a mode, as a share of that range.
 _SLACK = 0.01
 # A set of images has black and white pixels: it comes this close to both ends.
@@ -52,65 +51,6 @@ def words_for_few(count: int) -> str | None:
     )
 
 
-def collect(
-    calibration: np.ndarray, shape: Sequence[int | None], most: int = MOST
-) -> np.ndarray:
-    """Collects calibration images as a float32 array (count, height, width, channels).
-
-    Args:
-        calibration: an array or tensor, a list of images, a `tf.data.Dataset`, a loader
-            or generator of images or batches, with or without labels, or a function
-            that returns one, such as TFLite's `representative_dataset`.
-        shape: (height, width, channels), for messages; None for an open size.
-        most: largest number of images to take, unless it is an array.
-
-    Raises:
-        InvalidArgument: another type, or images of different shapes.
-    """
-    # A `CalibrationSet`.
-    calibration = getattr(calibration, "images", calibration)
-    if callable(calibration) and not hasattr(calibration, "__iter__"):
-        calibration = calibration()
-    try:
-        if _is_stream(calibration):
-            return _of_stream(calibration, most)
-        return np.asarray(calibration, "float32")
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(
-            f"calibration must be an array (count, {_words(shape)}), or a tf.data.Dataset "
-            f"or generator of such images; got {type(calibration).__name__}: {error}"
-        ) from None
-
-
-def _is_stream(calibration: np.ndarray) -> bool:
-    if hasattr(calibration, "__array__") or isinstance(calibration, (list, tuple)):
-        return False
-    return hasattr(calibration, "__iter__") or hasattr(calibration, "__getitem__")
-
-
-def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
-    if not hasattr(calibration, "__iter__"):
-        # A keras.utils.PyDataset.
-        calibration = (calibration[index] for index in range(len(calibration)))
-    batches, count = [], 0
-    for element in calibration:
-        while isinstance(element, (tuple, list, dict)):
-            # (images, labels), or a dict from the name of the input.
-            parts = element.values() if isinstance(element, dict) else element
-            element = next(iter(parts))
-        images = np.asarray(element, "float32")
-        images = images[None] if images.ndim == 3 else images
-        if images.ndim != 4:
-            raise ValueError(f"it yields arrays of the shape {images.shape}")
-        batches.append(images[: most - count])
-        count += len(batches[-1])
-        if count == most:
-            break
-    if not batches:
-        raise ValueError("it yields nothing")
-    return np.concatenate(batches)
-
-
 def check(
     images: np.ndarray,
     shape: Sequence[int | None],
@@ -130,7 +70,7 @@ def check(
         source: source of the images, for messages.
         fewest: smallest number of images.
     """
-    check_shape("calibration images", images, shape)
+    collecting.check_shape("calibration images", images, shape)
     check_count(len(images), source, fewest)
     check_content(images, fewest)
     known = preprocessing if isinstance(preprocessing, Preprocessing) else None
@@ -138,42 +78,6 @@ def check(
         _check_mode(images, known)
     elif network is not None:
         _check_statistics(images, network)
-
-
-def check_images(what: typing.Any, images: np.ndarray, shape: typing.Any) -> np.ndarray:
-    """Returns `images` as a finite, non-empty float32 array (count, *shape).
-
-    Args:
-        what: what messages call the images.
-        images: array, or anything that NumPy converts to one.
-        shape: (height, width, channels); None for an open size.
-
-    Raises:
-        InvalidArgument: another shape, no images, or values that are not finite.
-    """
-    images = np.asarray(images, "float32")
-    check_shape(what, images, shape, fewest=1)
-    check_finite(what, images)
-    return images
-
-
-def check_shape(
-    what: typing.Any, images: np.ndarray, shape: typing.Any, fewest: int = 0
-) -> None:
-    """Raises `InvalidArgument` unless the shape is (count, *shape), None for any size."""
-    fits = images.ndim == 4 and all(
-        want in (None, have) for have, want in zip(images.shape[1:], shape, strict=True)
-    )
-    if not fits or len(images) < fewest:
-        raise InvalidArgument(
-            f"{what} must have the shape (count, {_words(shape)}); got {images.shape}"
-        )
-
-
-def check_finite(what: typing.Any, images: np.ndarray) -> None:
-    """Raises `InvalidArgument` if a value is NaN or infinite."""
-    if not np.isfinite(images).all():
-        raise InvalidArgument(f"{what} must be finite; some are NaN or infinite")
 
 
 def check_count(
@@ -188,7 +92,7 @@ def check_count(
 
 def check_content(images: np.ndarray, fewest: int = FEWEST) -> None:
     """Raises `InvalidArgument` unless enough images are finite, different and not flat."""
-    check_finite("calibration images", images)
+    collecting.check_finite("calibration images", images)
     shown = images[np.ptp(images, axis=(1, 2)).max(axis=-1) > 0]
     if not len(shown):
         raise InvalidArgument(
@@ -404,7 +308,3 @@ def _measure(
     shift = np.square(mean - trained[0]) / scale
     distance = (ratio - 1 - np.log(ratio) + shift) / 2
     return float(np.median(ratio[live])), float(np.median(distance[live]))
-
-
-def _words(shape: typing.Any) -> str:
-    return ", ".join("any" if size is None else str(size) for size in shape)

@@ -3,6 +3,7 @@
 import collections.abc
 import dataclasses
 import os
+import sys
 import typing
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -11,8 +12,12 @@ import numpy as np
 
 from keras_resnets import renamed
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import first_line
 from keras_resnets.images import channels
+from keras_resnets.images import collecting
 from keras_resnets.images import multi_label as several
+from keras_resnets.images.arguments import check_preprocessing
+from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets.split import ArrayImages
 from keras_resnets.images.datasets.split import check_channels
 from keras_resnets.images.files import skipped_note
@@ -92,6 +97,7 @@ def open_data(
     # Heavy: its batches come with Keras.
     from keras_resnets.images.datasets.sources import open_part
 
+    check_preprocessing(preprocessing)
     split, notes = open_part(
         source, part, names, count, seed, multi_label, preprocessing.channels
     )
@@ -124,7 +130,18 @@ def of_split(
 def of_arrays(
     images: np.ndarray, labels: np.ndarray, preprocessing: "Preprocessing"
 ) -> Labelled:
-    """`Labelled` of uint8 images (count, height, width, 3) and labels (count,)."""
+    """`Labelled` of uint8 images (count, height, width, 3) and labels (count,).
+
+    Images of another size than the network's are resized, grey ones may be without an
+    axis of channels, and labels may be one-hot rows.
+
+    Raises:
+        InvalidArgument: other images, or another number of labels.
+    """
+    check_preprocessing(preprocessing)
+    images, labels = arrays.with_channels(np.asarray(images)), _integers(labels)
+    arrays.check_arrays(images, labels, "images", "labels", labels.ndim == 2)
+    preprocessing.check_numbers(images.dtype)
 
     def batches(size: int) -> Iterator[typing.Any]:
         for start in range(0, len(images), size):
@@ -141,6 +158,57 @@ def _prepared(images: np.ndarray, preprocessing: "Preprocessing") -> np.ndarray:
     return np.stack([preprocessing(channels.as_image(image)) for image in images])
 
 
+def labelled(data: typing.Any) -> Labelled:
+    """Returns data to measure a network by as a `Labelled`.
+
+    Args:
+        data: a `Labelled`, or (images, labels): preprocessed images, as
+            `collecting.collect` takes them, and an int array (count,), or (count, labels)
+            of 0 and 1.
+
+    Raises:
+        InvalidArgument: something else, or another number of labels than of images.
+    """
+    if isinstance(data, Labelled):
+        return data
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
+        is_path = isinstance(data, (str, os.PathLike))
+        hint = ": evaluation.open_data(path, preprocessing) opens a data set"
+        raise InvalidArgument(
+            "data must be (images, labels) or an evaluation.Labelled; got "
+            f"{type(data).__name__}{hint if is_path else ''}"
+        )
+    images = collecting.collect(data[0], None, sys.maxsize, "the images of data")
+    labels = _integers(data[1])
+    if images.ndim != 4:
+        raise InvalidArgument(
+            "the images of data must have the shape (count, height, width, channels); got "
+            f"{images.shape}"
+        )
+    if len(images) != len(labels) or labels.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"labels must be one integer per image; got {labels.dtype} {labels.shape} "
+            f"for {len(images):,} images"
+        )
+
+    def batches(size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
+
+    return Labelled(labels, batches)
+
+
+def _integers(labels: typing.Any) -> np.ndarray:
+    """Labels of one or several per image as an array."""
+    try:
+        return arrays.integers_of(labels)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"labels must be one integer per image; got {type(labels).__name__}: "
+            f"{first_line(error)}"
+        ) from None
+
+
 def check_labels(labels: np.ndarray, model: "keras.Model") -> None:
     """Raises `InvalidArgument` for a label that the model has no class for."""
     classes = model.output_shape[-1]
@@ -153,7 +221,7 @@ def check_labels(labels: np.ndarray, model: "keras.Model") -> None:
 
 def evaluate(
     model: "keras.Model",
-    data: Labelled,
+    data: Labelled | tuple[typing.Any, typing.Any],
     batch_size: int = 64,
     progress: Callable[[int], typing.Any] | None = None,
     watch: Callable[[np.ndarray, np.ndarray], object] | None = None,
@@ -162,7 +230,7 @@ def evaluate(
 
     Args:
         model: a `keras.Model` with outputs (batch, classes).
-        data: a `Labelled`.
+        data: a `Labelled`, or (images, labels) as `labelled` takes them.
         batch_size: images at a time, >= 1.
         progress: called with the number of images done after every batch.
         watch: called with outputs and labels of every batch, as
@@ -171,6 +239,7 @@ def evaluate(
     Raises:
         InvalidArgument: a label that the model has no class for.
     """
+    data = labelled(data)
     if data.labels.ndim == 2:
         raise InvalidArgument(
             "data must have one class per image; got several labels, which "
@@ -194,7 +263,7 @@ def evaluate(
 
 def evaluate_labels(
     model: "keras.Model",
-    data: Labelled,
+    data: Labelled | tuple[typing.Any, typing.Any],
     batch_size: int = 64,
     progress: Callable[[int], typing.Any] | None = None,
     threshold: float | tuple[float, ...] = several.THRESHOLD,
@@ -204,7 +273,7 @@ def evaluate_labels(
     Args:
         model: a `keras.Model` with outputs (batch, labels), a sigmoid each, or an
             exported file of one, an `open_classifier`.
-        data: a `Labelled` of such images.
+        data: a `Labelled` of such images, or (images, labels).
         batch_size: images at a time, >= 1.
         progress: called with the number of images done after every batch.
         threshold: probability from which on a label is said, in [0, 1]; or that of each
@@ -213,7 +282,7 @@ def evaluate_labels(
     Raises:
         InvalidArgument: data of one class per image, or of another number of labels.
     """
-    classes = model.output_shape[-1]
+    data, classes = labelled(data), model.output_shape[-1]
     if data.labels.ndim != 2 or data.labels.shape[1] != classes:
         raise InvalidArgument(
             f"labels must be 0 and 1, with a column for each of the {classes} of "

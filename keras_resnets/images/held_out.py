@@ -9,16 +9,19 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_type
 from keras_resnets.images import evaluation
 from keras_resnets.images import folders
 from keras_resnets.images import loading
+from keras_resnets.images.arguments import check_preprocessing
+from keras_resnets.images.arguments import check_source
+from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import training_listing
 from keras_resnets.images.datasets import arrays
 from keras_resnets.images.datasets import class_folders
 from keras_resnets.images.datasets import named
 
 if typing.TYPE_CHECKING:
-    from keras_resnets.images.calibration import CalibrationSet
     from keras_resnets.images.evaluation import Labelled
     from keras_resnets.images.preprocessing import Preprocessing
 
@@ -30,7 +33,7 @@ COUNT = 5000
 def hold_out(
     data: str | os.PathLike[str],
     preprocessing: "Preprocessing",
-    calibration: "CalibrationSet",
+    calibration: CalibrationSet,
     count: int = COUNT,
     names: Sequence[tuple[str, str]] = (),
 ) -> "Labelled":
@@ -48,7 +51,11 @@ def hold_out(
         InvalidArgument: data without labels, or none left.
     """
     check_positive_int("count", count)
-    path = pathlib.Path(data)
+    path = check_source(data)
+    check_preprocessing(preprocessing)
+    check_type(
+        "calibration", calibration, CalibrationSet, "the CalibrationSet of choose"
+    )
     if calibration.taken is None:
         raise InvalidArgument(
             "calibration must be a set of calibration.choose, so that other images can be "
@@ -67,7 +74,7 @@ def hold_out(
 
 
 def _rest(
-    calibration: "CalibrationSet", available: int, count: int, path: pathlib.Path
+    calibration: CalibrationSet, available: int, count: int, path: pathlib.Path
 ) -> np.ndarray:
     """Indices that the calibration has not, in the order of its seed."""
     order = np.random.default_rng(calibration.seed).permutation(available)
@@ -83,7 +90,7 @@ def _rest(
 def _of_folder(
     folder: pathlib.Path,
     preprocessing: "Preprocessing",
-    calibration: "CalibrationSet",
+    calibration: CalibrationSet,
     count: int,
     names: Sequence[tuple[str, str]],
 ) -> "Labelled":

@@ -4,12 +4,14 @@ import functools
 import re
 import typing
 import unicodedata
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_type
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import some
@@ -135,6 +137,9 @@ def class_names(
     """
     if labels is None:
         labels = [f"class {index}" for index in range(classes)]
+    check_type(
+        "labels", labels, Iterable, "the name of label sets, or one name per class"
+    )
     if isinstance(labels, str):
         names = label_set(labels)
     else:

@@ -172,10 +172,12 @@ class Preprocessing:
         """float32 array (height, width, channels) of one image.
 
         Args:
-            image: a Pillow image of any mode, or an array (height, width, channels).
+            image: a Pillow image of any mode, or an array or tensor (height, width,
+                channels).
         """
         import numpy as np
 
+        image = tensors.opened(image)
         if isinstance(image, np.ndarray):
             return self._of_array(image)
         from keras_resnets.images.files import as_rgb
@@ -238,7 +240,7 @@ class Preprocessing:
         """
         import keras
 
-        data_format = data_format or keras.config.image_data_format()
+        data_format = tensors.data_format_of(data_format)
         x = tensors.stacked(x)
         is_array, ops = tensors.is_array(x), tensors.ops_of(x)
         tensors.check_channels(x, data_format, self.channels)
@@ -267,10 +269,9 @@ class Preprocessing:
             data_format: `"channels_last"`, `"channels_first"` or None for Keras'
                 default.
         """
-        import keras
         import numpy as np
 
-        data_format = data_format or keras.config.image_data_format()
+        data_format = tensors.data_format_of(data_format)
         tensors.check_channels(x, data_format, self.channels)
         last = data_format == "channels_last"
         if tensors.is_array(x):

@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.images import calibration_checks
+from keras_resnets.images import collecting
 from keras_resnets.images import synthetic
-from keras_resnets.images.calibration_checks import check_images
+from keras_resnets.images.collecting import check_images
 from keras_resnets.images.preprocessing import Preprocessing
 
 Shape = Sequence[int]
@@ -29,7 +30,7 @@ def gather(
 
     Args:
         shape: (height, width, channels).
-        calibration: what `calibration_checks.collect` takes, or None.
+        calibration: what `collecting.collect` takes, or None.
         images: float32 (count, *shape) to compare on; None for some of the
             calibration's, or images that are made.
         ranges: the number format whose ranges come from the calibration; None without.
@@ -46,7 +47,7 @@ def gather(
             should not be taken from.
     """
     if calibration is not None:
-        calibration = calibration_checks.collect(calibration, shape)
+        calibration = collecting.collect(calibration, shape)
     if ranges is not None:
         if calibration is None:
             raise InvalidArgument(

@@ -4,6 +4,7 @@ import sys
 import typing
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,34 @@ def stacked(x: typing.Any) -> typing.Any:
             "preprocess each image, preprocessing(image), and stack the results"
         )
     return np.stack(images)
+
+
+def opened(image: typing.Any) -> typing.Any:
+    """Returns one image as an array, and a Pillow image as it is.
+
+    Raises:
+        InvalidArgument: something else.
+    """
+    if hasattr(image, "mode") and hasattr(image, "convert"):
+        return image
+    if hasattr(image, "__array__"):
+        import numpy as np
+
+        return np.asarray(image)
+    raise InvalidArgument(
+        "an image must be a Pillow image, or an array or tensor (height, width, "
+        f"channels); got {type(image).__name__}"
+    )
+
+
+def data_format_of(data_format: str | None) -> str:
+    """Returns a data format, that of Keras' configuration for None."""
+    import keras
+
+    if data_format is None:
+        return str(keras.config.image_data_format())
+    check_choice("data_format", data_format, ("channels_last", "channels_first"))
+    return data_format
 
 
 def check_known_size(x: typing.Any, data_format: typing.Any) -> None:

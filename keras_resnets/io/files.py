@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
+from keras_resnets.errors import check_path
+from keras_resnets.errors import check_type
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.system import interrupts
@@ -30,7 +32,7 @@ def check_destination(
         InvalidArgument: another suffix, a folder that is missing or not writable, or
             an existing file without `overwrite`.
     """
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     if not path.name.endswith(suffix):
         raise InvalidArgument(
             f"the output file must end in {suffix}; got {str(path)!r}"
@@ -64,7 +66,7 @@ def check_folder(
         InvalidArgument: a place that cannot be written to, an existing folder without
             `overwrite`, or something else under that name.
     """
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     _check_name(path)
     if not path.name or path.name == "..":
         raise InvalidArgument(f"the output must be a folder of its own; got {path}")
@@ -142,6 +144,8 @@ def _is_special(path: pathlib.Path) -> bool:
 
 def check_free(path: pathlib.Path, overwrite: bool) -> None:
     """Raises `InvalidArgument` if `path` exists and must not be overwritten."""
+    # Of a text, "no" would be true as well.
+    check_type("overwrite", overwrite, (bool, int), "True or False")
     if path.exists() and not overwrite:
         raise InvalidArgument(
             f"{path} exists; --overwrite (overwrite=True) replaces it"

@@ -199,7 +199,7 @@ def _variant_of(model_name: object) -> tuple[str | None, Architecture]:
 
 def _check_top(include_top: object) -> None:
     """Raises `InvalidArgument` for anything but a bool, such as a misplaced argument."""
-    if isinstance(include_top, bool) or include_top in (0, 1):
+    if isinstance(include_top, (bool, int)) and include_top in (0, 1):
         return
     hint = f": write weights={include_top!r}" if isinstance(include_top, str) else ""
     raise InvalidArgument(

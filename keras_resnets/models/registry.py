@@ -8,6 +8,8 @@ import typing
 from collections.abc import Mapping
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_type
 from keras_resnets.errors import nearest
 from keras_resnets.errors import shown
 from keras_resnets.io import package_tables
@@ -199,11 +201,10 @@ def list_models(pattern: str = "*", family: str | None = None) -> list[str]:
         >>> list_models("drn_c_*")
         ['drn_c_26', 'drn_c_42', 'drn_c_58']
     """
+    check_type("pattern", pattern, str, "a pattern of names, such as 'wrn_*'")
     families = list(dict.fromkeys(row.family for row in variants.VARIANTS.values()))
-    if family is not None and family not in families:
-        raise InvalidArgument(
-            f"family must be one of {', '.join(families)}; got {family!r}"
-        )
+    if family is not None:
+        check_choice("family", family, families)
     return [
         name
         for name, row in variants.VARIANTS.items()

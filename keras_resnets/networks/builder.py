@@ -50,7 +50,8 @@ def build(
         >>> build(get_architecture("resnet20")).output_shape
         (None, 10)
     """
-    data_format = data_format or keras.config.image_data_format()
+    if data_format is None:
+        data_format = keras.config.image_data_format()
     check_choice("data_format", data_format, ("channels_last", "channels_first"))
     check_choice("pooling", pooling, (None, "avg", "max"))
     classes = architecture.classes if classes is None else classes

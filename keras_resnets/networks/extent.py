@@ -5,6 +5,7 @@ network that exceeds any machine's memory; it is refused here, in a millisecond.
 """
 
 import dataclasses
+import typing
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
@@ -129,6 +130,28 @@ def check_sides(
             f"is {near}"
         )
     check_pixels(sides, batch)
+
+
+def check_size(argument: str, size: typing.Any, of: str = "") -> tuple[int, int]:
+    """Returns a size of images in pixels as a tuple.
+
+    Args:
+        argument: its name, for the message.
+        size: (height, width), a list or tuple.
+        of: what has this size, for the message: ` of the photos`.
+
+    Raises:
+        InvalidArgument: something else, or more pixels than a machine can hold.
+    """
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        is_side = isinstance(size, int) and size > 0
+        hint = f": write ({size}, {size})" if is_side else ""
+        raise InvalidArgument(
+            f"{argument} must be the (height, width){of}; got {shown(size)}{hint}"
+        )
+    height, width = (check_positive_int(argument, side) for side in size)
+    check_pixels((height, width), argument=argument)
+    return height, width
 
 
 def check_pixels(

@@ -11,6 +11,9 @@ import numpy as np
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_positive_int
+from keras_resnets.errors import check_range
+from keras_resnets.errors import check_type
+from keras_resnets.errors import check_whole
 from keras_resnets.graph import anatomy
 from keras_resnets.graph.analysis import analyze
 from keras_resnets.graph.nodes import layers_of
@@ -49,14 +52,14 @@ class PolynomialSchedule:
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
-        if not 0 <= self.start <= self.sparsity:
-            raise InvalidArgument(
-                f"start must lie between 0 and sparsity; got {self.start!r}"
-            )
+        check_range("start", self.start, 0, self.sparsity)
+        check_range("power", self.power, 0, float("inf"))
         check_positive_int("every", self.every)
-        if not 0 <= self.begin < self.end:
+        check_whole("begin", self.begin)
+        check_whole("end", self.end)
+        if self.begin >= self.end:
             raise InvalidArgument(
-                f"0 <= begin < end must hold; got {self.begin!r}, {self.end!r}"
+                f"begin must be less than end; got {self.begin} and {self.end}"
             )
 
     def __call__(self, step: int) -> float:
@@ -98,11 +101,12 @@ class Prune(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, schedule: PolynomialSchedule | None, pattern: str = "unstructured"
+        self, schedule: PolynomialSchedule, pattern: str = "unstructured"
     ) -> None:
         super().__init__()
-        check_sparsity(schedule.sparsity if schedule else 0.5, pattern)
-        self.schedule: typing.Any = schedule
+        check_type("schedule", schedule, PolynomialSchedule, "a PolynomialSchedule")
+        check_sparsity(schedule.sparsity, pattern)
+        self.schedule = schedule
         self.pattern = pattern
         self._step = 0
         self._masks: dict[int, typing.Any] = {}

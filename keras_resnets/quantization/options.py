@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable
 
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_whole
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import storage as storages
 from keras_resnets.export.tflite.file_options import FileOptions
@@ -35,6 +36,9 @@ class Options:
     file: FileOptions = FileOptions()
     has_other: bool = False
     progress: Callable[..., object] | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("seed", self.seed)
 
     @classmethod
     def of(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
+from keras_resnets.errors import check_type
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
 from keras_resnets.errors import shown
@@ -70,6 +71,7 @@ class PrecisionPlan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", recipes.find(self.recipe))
+        check_type("layers", self.layers, Mapping, "LayerBits by name")
         object.__setattr__(self, "layers", types.MappingProxyType(dict(self.layers)))
         for name, bits in self.layers.items():
             if not isinstance(name, str) or not isinstance(bits, LayerBits):

@@ -21,7 +21,7 @@ from keras_resnets.export.landing import ExportReport
 from keras_resnets.export.recipes import Recipe
 from keras_resnets.export.tflite import convert as tflite
 from keras_resnets.export.tflite import sparse as sparse_kernels
-from keras_resnets.images import calibration_checks
+from keras_resnets.images import collecting
 from keras_resnets.images.calibration import CalibrationSet
 from keras_resnets.images.calibration import collected_set
 from keras_resnets.images.calibration_checks import FEWEST
@@ -257,7 +257,7 @@ def write_as_exporters(
     if calibration is not None and inputs and len(inputs) == 1:
         if not isinstance(calibration, CalibrationSet):
             shape = prepare.input_shape(model, common.input_size)
-            collected = calibration_checks.collect(calibration, shape)
+            collected = collecting.collect(calibration, shape)
             calibration = CalibrationSet(collected, type(calibration).__name__)
     options = Options.of(recipe, **words)
     return write(model, path, options, common, calibration, images)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_whole
 from keras_resnets.graph.analysis import nodes_in_order
 from keras_resnets.quantization.choices import METHODS
 from keras_resnets.quantization.qat import fake_quant
@@ -92,6 +93,7 @@ def set_ranges(
     """
     check_choice("method", method, METHODS)
     check_range("percentile", percentile, 50.000001, 100)
+    check_whole("seed", seed)
     targets = [
         layer
         for layer in model.layers

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_path
 from keras_resnets.errors import printable
 from keras_resnets.io import files
 from keras_resnets.io import plots
@@ -123,7 +124,7 @@ def check_place(
         InvalidArgument: the suffix is not allowed, the path cannot be written to, it is an
             existing file that is not a report, or matplotlib is missing.
     """
-    place = pathlib.Path(path)
+    place = check_path("the path of a report", path)
     ending = place.suffix.lower()
     if ending not in endings:
         kinds = {".html": ".html (a page)", ".json": ".json (the figures)"}

@@ -19,7 +19,7 @@ from keras_resnets.export import session
 from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.graph import copies
 from keras_resnets.images import evaluation
-from keras_resnets.images.calibration_checks import check_images
+from keras_resnets.images.collecting import check_images
 from keras_resnets.io.files import scratch_folder
 from keras_resnets.system import child_process
 from keras_resnets.tfmot import description

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_type
 from keras_resnets.graph import provenance
 from keras_resnets.training.compiling import puts_out_logits
 
@@ -50,6 +51,8 @@ class Distiller(keras.Model):
         weight: float = 1.0,
         preprocessing: typing.Any = None,
     ) -> None:
+        for role, model in (("student", student), ("teacher", teacher)):
+            check_type(role, model, keras.Model, "a keras.Model")
         super().__init__(name=student.name)
         check_range("temperature", temperature, 1e-6, float("inf"))
         check_range("weight", weight, 0, float("inf"))

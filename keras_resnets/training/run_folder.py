@@ -11,6 +11,7 @@ import typing
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import TrainingError
+from keras_resnets.errors import check_path
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.io import files
@@ -75,7 +76,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
+        self.path = check_path("output", path, "the path of a folder")
         self.state = self.path / "last.state.npz"
         self.record = self.path / "run.json"
         self._lock: typing.Any = None

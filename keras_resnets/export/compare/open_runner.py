@@ -9,8 +9,9 @@ any), `takes_pixels` (whether the images are uint8 pixel values) and `latency`.
 """
 
 import os
-import pathlib
 
+from keras_resnets.errors import check_path
+from keras_resnets.errors import check_positive_int
 from keras_resnets.export import formats
 from keras_resnets.export.runner import ReportingRunner
 from keras_resnets.export.runner import errors_reported
@@ -55,7 +56,8 @@ def open_runner(
         InvalidArgument: a file that is missing, damaged or of another format, or that
             does more than compute.
     """
-    path = pathlib.Path(path)
+    path = check_path("path", path)
+    check_positive_int("threads", threads)
     room = formats.format_of(path).room
     room.check(path)
     with errors_reported(path, "cannot be run"):

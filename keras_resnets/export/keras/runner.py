@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_path
 from keras_resnets.errors import printable
 from keras_resnets.export import signature
 from keras_resnets.export.keras import safe_loading
@@ -131,7 +132,7 @@ def load_keras(path: str | os.PathLike[str]) -> keras.Model:
         >>> model.preprocessing.mode
         'raw'
     """
-    path = pathlib.Path(path)
+    path = check_path("path", path)
     if path.is_file() and _begins_as_hdf5(path):
         raise InvalidArgument(
             f"{printable(str(path))} is an HDF5 file, not a .keras file: load a model in "

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
-from keras_resnets.errors import check_positive_int
 from keras_resnets.export.prepare import ExportOptions
 from keras_resnets.export.prepare import Ready
 from keras_resnets.export.tflite import metadata
@@ -43,14 +42,7 @@ def check(options: ExportOptions, shape: Sequence[int]) -> None:
 
 def check_size(source: Any) -> None:
     """Raises `InvalidArgument` unless `source` is a (height, width) of photos."""
-    if isinstance(source, str) or not isinstance(source, Sequence) or len(source) != 2:
-        raise InvalidArgument(
-            "source must be the (height, width) of the photos, one size per file; got "
-            f"{source!r}"
-        )
-    for side in source:
-        check_positive_int("source", side)
-    extent.check_pixels(source, argument="source")
+    extent.check_size("source", source, " of the photos, one size per file")
 
 
 def enlarged(

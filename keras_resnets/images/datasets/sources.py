@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_positive_int
 from keras_resnets.errors import check_range
+from keras_resnets.errors import check_type
 from keras_resnets.errors import check_whole
 from keras_resnets.errors import nearest
 from keras_resnets.errors import printable
@@ -154,6 +156,9 @@ def open_part(
     Raises:
         InvalidArgument: see `open_dataset`; or the source does not have this part.
     """
+    if count is not None:
+        check_positive_int("count", count)
+    check_whole("seed", seed)
     listing, notes = list_part(source, part, classes, multi_label, channels)
     chosen = None if count is None else spread(strata(listing.labels), count, seed)
     split = listing.split(chosen, thorough=True)
@@ -169,6 +174,8 @@ def list_part(
     channels: int | None = None,
 ) -> tuple[typing.Any, list[str]]:
     """Returns (listing of one part, notes), see `open_part`; decodes no image."""
+    check_type("names of classes", classes, (tuple, list), "pairs (id, name)")
+    check_choice("part", part, ("train", "validation", "test"))
     opened = _find(source, tuple(classes), part, multi_label, channels)
     chosen_part = part if part in opened.listings or part == "train" else "validation"
     if chosen_part not in opened.listings:
@@ -229,6 +236,8 @@ def _class_names_of(classes: typing.Any) -> tuple[typing.Any, ...] | None:
     if isinstance(classes, int):
         check_positive_int("classes", classes)
         return None
+    kinds = (tuple, list, np.ndarray)
+    check_type("classes", classes, kinds, "a number, or one name per class")
     pairs = [(name, name) if isinstance(name, str) else name for name in classes]
     return tuple((str(identity), str(name)) for identity, name in pairs)
 

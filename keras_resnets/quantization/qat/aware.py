@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_type
 from keras_resnets.errors import check_whole
 from keras_resnets.export import prepare
 from keras_resnets.export.recipes import Recipe
@@ -151,6 +152,7 @@ class FreezeRanges(keras.callbacks.Callback):
 
 def freeze_ranges(model: keras.Model) -> None:
     """Stops the moving averages of all ranges of `model`."""
+    check_type("model", model, keras.Model, "a keras.Model")
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, quantized.FakeQuantize):
             layer.rate.assign(0.0)
@@ -191,6 +193,7 @@ def report(model: keras.Model) -> list[LayerReport]:
         >>> report(aware)[2].done
         'weights of 8 bits by channel (max), BN folded in'
     """
+    check_type("model", model, keras.Model, "a quantization-aware keras.Model")
     if not quantized.is_quantized(model):
         raise InvalidArgument(f"{model.name} is not quantization-aware")
     return [

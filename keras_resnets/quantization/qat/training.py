@@ -24,6 +24,7 @@ from keras_resnets.training import channel_statistics
 from keras_resnets.training import data as training_data
 from keras_resnets.training import heads
 from keras_resnets.training import session
+from keras_resnets.training.compatibility import check_model
 from keras_resnets.training.compatibility import preprocessing_for
 from keras_resnets.training.recipes import get_recipe
 
@@ -80,6 +81,7 @@ def train_aware(
         >>> aware, run = train_aware(model, "cifar10.npz", "run")  # doctest: +SKIP
     """
     check_range("calibration", calibration, 10, 10**9)
+    check_model(model)
     preprocessing = preprocessing_for(model)
     if not isinstance(data, training_data.Dataset):
         data = training_data.open_dataset(

@@ -14,7 +14,7 @@ from keras_resnets.export.keras.runner import KerasRunner
 from keras_resnets.export.prepare import Ready
 from keras_resnets.images import evaluation
 from keras_resnets.images.calibration import CalibrationSet
-from keras_resnets.images.calibration_checks import check_images
+from keras_resnets.images.collecting import check_images
 
 # A mix this many standard errors beyond the drop is given up before all images.
 _HOPELESS = 4
@@ -68,8 +68,7 @@ def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
         InvalidArgument: see `find_mix`.
     """
     check_drop(max_drop)
-    if not isinstance(data, evaluation.Labelled):
-        data = _labelled(data)
+    data = evaluation.labelled(data)
     fewest = fewest_for(max_drop)
     if len(data.labels) < fewest:
         raise InvalidArgument(
@@ -77,26 +76,6 @@ def check_data(data: typing.Any, max_drop: float) -> evaluation.Labelled:
             f"besides the calibration images; got {len(data.labels):,}"
         )
     return data
-
-
-def _labelled(data: typing.Any) -> evaluation.Labelled:
-    if not isinstance(data, (tuple, list)) or len(data) != 2 or data[1] is None:
-        raise InvalidArgument(
-            "data must be (images, labels) or an evaluation.Labelled; got "
-            f"{type(data).__name__}"
-        )
-    images, labels = np.asarray(data[0], "float32"), np.ravel(data[1])
-    if len(images) != len(labels) or labels.dtype.kind not in "iu":
-        raise InvalidArgument(
-            f"labels must be one integer per image; got {labels.dtype} of "
-            f"{len(labels):,} for {len(images):,} images"
-        )
-
-    def batches(size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(images), size):
-            yield images[start : start + size]
-
-    return evaluation.Labelled(labels, batches)
 
 
 class Judge:

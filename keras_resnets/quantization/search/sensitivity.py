@@ -15,6 +15,7 @@ from keras_resnets.export import parity
 from keras_resnets.export import recipes
 from keras_resnets.export import signature
 from keras_resnets.export.recipes import Recipe
+from keras_resnets.images import collecting
 from keras_resnets.quantization import bias_correction
 from keras_resnets.quantization import ranges
 from keras_resnets.quantization.bias_correction import biases_of
@@ -48,7 +49,7 @@ class LayerCost:
 @renamed.arguments(pictures="images")
 def sensitivity(
     model: keras.Model,
-    images: np.ndarray,
+    images: typing.Any,
     recipe: str | Recipe = "static_wi8_ai8",
     calibration: typing.Any = None,
     progress: Callable[..., object] | None = None,
@@ -58,8 +59,9 @@ def sensitivity(
 
     Args:
         model: see `quantize_aware`.
-        images: float32 array (count, height, width, channels), preprocessed training
-            images to measure on; a hundred tell the order.
+        images: preprocessed training images to measure on, float32 (count, height,
+            width, channels), or what else `to_tflite` takes as a calibration; a
+            hundred tell the order.
         recipe: how each layer is quantized.
         calibration: images for the ranges; `images` by default.
         progress: called with the number of layers done, and of all.
@@ -80,7 +82,7 @@ def sensitivity(
         >>> len(sensitivity(model, x))
         25
     """
-    images = np.asarray(images, "float32")
+    images = collecting.collect(images, None, what="images")
     check_choice("rounding", rounding, LAYER_ROUNDINGS)
     recipe = recipes.find(recipe).with_rounding(rounding)
     if rounding != "nearest":
@@ -93,6 +95,7 @@ def sensitivity(
         # Layers are compared with those of `plain`.
         scaling=False,
     )
+    images = collecting.check_images("images", images, model.inputs[0].shape[1:])
     plain = rewrite(model, recipe)
     kernels = None
     if rounding != "nearest":

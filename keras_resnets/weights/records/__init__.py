@@ -10,6 +10,7 @@ import functools
 import typing
 
 from keras_resnets.errors import InvalidArgument
+from keras_resnets.errors import check_type
 from keras_resnets.errors import nearest
 from keras_resnets.io import package_tables
 from keras_resnets.networks import idioms
@@ -125,6 +126,7 @@ def find(variant: str, name: str) -> Record:
     Raises:
         InvalidArgument: no such record; the message lists the existing ones.
     """
+    check_type("weights", name, str, "a tag or a data set")
     records = records_of(variant)
     for record in records:
         # Tags are lower case; torchvision writes IMAGENET1K_V2.
