@@ -191,7 +191,9 @@ def check_type(argument: str, value: object, kinds: _Kinds, rule: str) -> None:
         raise InvalidArgument(f"{argument} must be {rule}; got {kind}")
 
 
-def check_path(argument: str, value: object, rule: str = "a path") -> pathlib.Path:
+def check_path(
+    argument: str, value: object, rule: str = "the path of a file or folder"
+) -> pathlib.Path:
     """Returns `value` as a path.
 
     Raises:
