@@ -197,11 +197,11 @@ def check_path(
     """Returns `value` as a path.
 
     Raises:
-        InvalidArgument: it is no string and no `os.PathLike` of one, or is empty.
+        InvalidArgument: it is no string and no `os.PathLike` of one.
     """
     check_type(argument, value, (str, os.PathLike), rule)
     path = os.fspath(typing.cast("str | os.PathLike[str]", value))
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str):
         raise InvalidArgument(f"{argument} must be {rule}; got {shown(path)}")
     return pathlib.Path(path)
 

@@ -59,6 +59,7 @@ def trained(network, tmp_path, monkeypatch):
     return model, pixels
 
 
+@pytest.mark.costly_but("sensitivity")
 @pytest.mark.parametrize(
     ("words", "function"),
     [

@@ -259,7 +259,7 @@ def nested_twice():
     return randomize(keras.Model(image, x, name="outer"))
 
 
-@pytest.mark.costly_but("sequential_around")
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "make", [fine_tuned, sequential_around, functional_around, nested_twice]
 )

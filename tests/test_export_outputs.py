@@ -201,6 +201,7 @@ def test_an_output_that_is_an_input_keeps_its_name(tmp_path):
     assert names == [model.layers[0].name, "pooled"]
 
 
+@pytest.mark.costly
 def test_large_logits_are_no_error_of_a_file(tmp_path):
     """An untrained network on raw pixels has them, and one file in 25 was refused."""
     images = noise(4, 32, 32, 3)

@@ -333,6 +333,7 @@ def test_best_of_three_stages_is_kept(stage, tmp_path, monkeypatch):
     assert len(rows) == 7 and rows[1].startswith("0,")
 
 
+@pytest.mark.costly
 def test_a_lucky_guess_of_a_new_classifier_is_not_kept(tmp_path, monkeypatch):
     """Trained weights are kept even if none reaches the accuracy of random ones."""
     accuracies(monkeypatch, [0.2, 0.1, 0.15, 0.1, 0.5])

@@ -82,6 +82,7 @@ def test_every_kind_is_bit_for_bit_what_int8_is(kind, tmp_path):
     check_close(integers(stored), integers(content))
 
 
+@pytest.mark.costly_but("3-3x3", "dynamic-1x1")
 @pytest.mark.parametrize("kind", ["1x1", "1x1 of stride 2", "3x3 of stride 2", "3x3"])
 @pytest.mark.parametrize("batch", [3, "dynamic"])
 def test_batches(kind, batch, tmp_path):

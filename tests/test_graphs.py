@@ -324,7 +324,7 @@ def test_what_no_mix_can_have(name, words):
     refusal(lambda: quantization.find_mix(model, IMAGES, data, 50), *words)
 
 
-@pytest.mark.costly_but("gated-16", "gated-None")
+@pytest.mark.costly_but("gated-16")
 @pytest.mark.parametrize("bits", [16, None])
 @pytest.mark.parametrize("name", ["swish", "gated", "inverted_residual"])
 def test_a_plan_reaches_every_operator(name, bits, tmp_path):

@@ -63,7 +63,7 @@ def test_logits(version, suffix, tmp_path):
     assert model.preprocessing.mode == {"v1": "caffe", "v2": "tf"}[version]
 
 
-@pytest.mark.costly_but("v2-.keras")
+@pytest.mark.costly
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_fine_tuned(version, suffix, tmp_path):

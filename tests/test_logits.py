@@ -116,9 +116,7 @@ def write(name, model, folder, images):
     return exporter(model, path, images=images, overwrite=True, **options), step
 
 
-@pytest.mark.costly_but(
-    "tflite none", "tflite int8", "ranges uint8", "onnx int8", "keras"
-)
+@pytest.mark.costly_but("tflite none", "ranges uint8", "onnx int8")
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_is_read_in_front_of_its_softmax(name, body, images, tmp_path):
     model = keras.Model(body.inputs, keras.layers.Softmax()(body.output))

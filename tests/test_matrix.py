@@ -118,14 +118,14 @@ def check_relative(network, forms, folder):
         export(model, form, pictures, folder)
 
 
-@pytest.mark.costly
+@pytest.mark.costly_but("resnet34 shortcut A")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_relatives(network, tmp_path):
     forms = FORMATS if network in ONE_OF_EACH_FAMILY else FIRST
     check_relative(network, forms, tmp_path)
 
 
-@pytest.mark.costly_but("silu")
+@pytest.mark.costly
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation, tmp_path):
     """TensorFlow's swish has a gradient of its own; GELU's operator has none in ONNX."""

@@ -319,6 +319,7 @@ def test_from_csv_to_a_proven_file(tmp_path, capsys):
     assert "mAP" in compared and "top-1" not in compared
 
 
+@pytest.mark.costly
 def test_fine_tuning_compares_the_stages_by_labels(tmp_path, capsys):
     """Through all stages, with the page of the report."""
     folder(tmp_path / "d", count=48)

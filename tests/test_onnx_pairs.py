@@ -152,7 +152,7 @@ def test_symmetric_activations_are_in_range_too(tmp_path):
         assert overflow.may_overflow(path) == full
 
 
-@pytest.mark.costly_but("True")
+@pytest.mark.costly
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_quantization_aware_networks_are_in_range_too(symmetric, tmp_path):
     model = small_model("shortcut_d", input_shape=(16, 16, 3), axes={"depths": (1, 1)})

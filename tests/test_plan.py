@@ -150,6 +150,7 @@ def hard(shared_data):
     return model, x, quantization.find_mix(model, x[:50], data, 8.0, PER_TENSOR)
 
 
+@pytest.mark.costly
 def test_a_found_plan_gives_the_same_bytes_again(hard, tmp_path):
     model, x, mix = hard
     mix.write(tmp_path / "found.tflite", packed=False)

@@ -130,7 +130,7 @@ def test_zeros_stay_through_training_and_rounding(pattern, share):
     np.testing.assert_array_equal(np.array(aware.get_layer(name).kernel) == 0, zero)
 
 
-@pytest.mark.costly_but("2:4-static_wi8_ai8")
+@pytest.mark.costly
 @pytest.mark.parametrize("recipe", ["static_wi8_ai8", "static_wi4_ai8"])
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
 def test_a_loaded_file_is_trained_with_the_zeros_of_its_pruned_network(

@@ -133,7 +133,7 @@ def test_arrays_where_a_path_is_wanted(model):
     refusal(lambda: quantization.choose(PIXELS, pixels), "path", "calibration=array")
     refusal(lambda: quantization.choose("d.npz", None), "preprocessing", "got None")
     for write in (export.to_tflite, export.to_onnx, export.to_keras):
-        for path in (None, 3, ["a.tflite"], "", b"a"):
+        for path in (None, 3, ["a.tflite"], b"a"):
             refusal(
                 partial(write, model, path), "path must be the path of a file", "got"
             )
@@ -151,6 +151,19 @@ def test_a_side_where_a_size_is_wanted(model, tmp_path):
     refusal(lambda: export.to_tflite(open_size, path, input_size=(0, 32)), ">= 1")
     refusal(lambda: keras_resnets.Preprocessing(size=32), "a tuple of 2 values")
     refusal(lambda: keras_resnets.analyze(open_size, 32), "input_shape must be (height")
+
+
+def test_one_image_is_an_array_or_a_tensor(model):
+    import tensorflow as tf
+
+    wanted = model.preprocessing(PIXELS[0])
+    np.testing.assert_array_equal(model.preprocessing(tf.constant(PIXELS[0])), wanted)
+    for wrong in (PIXELS[0].tolist(), "a.png", None):
+        refusal(partial(model.preprocessing, wrong), "Pillow image, or an array")
+    images = tf.data.Dataset.from_tensor_slices(PIXELS)
+    # TensorFlow wraps what is raised within a pipeline.
+    with pytest.raises(Exception, match="preprocessing.batch takes those of a tf.data"):
+        images.map(model.preprocessing)
 
 
 def test_a_text_is_no_switch(model, tmp_path):

@@ -1,8 +1,12 @@
+import dataclasses
+
 import pytest
 
 import keras_resnets
 from keras_resnets import InvalidArgument
 from keras_resnets import WeightsError
+from keras_resnets.networks import architecture
+from keras_resnets.networks.architecture import Architecture
 
 
 def test_listing():
@@ -210,3 +214,14 @@ def test_architectures_are_refused_as_names_are(model, options, rule):
     with pytest.raises(ValueError, match=rule) as caught:
         keras_resnets.create_model(model, **options)
     assert isinstance(caught.value, (InvalidArgument, WeightsError))
+
+
+def test_defaults_of_axes_are_what_their_rules_keep():
+    """They are not checked when a network is described."""
+    fields = {field.name: field for field in dataclasses.fields(Architecture)}
+    assert set(architecture.AXES) <= set(fields)
+    for name, rule in architecture.AXES.items():
+        default = fields[name].default
+        if default is not dataclasses.MISSING:
+            kept = rule.check(name, default)
+            assert kept == default and type(kept) is type(default), name

@@ -66,9 +66,7 @@ def honest(pixels):
     yield "overshooting", x * 1.008 - 1
 
 
-@pytest.mark.costly_but(
-    "post-activation", "pre-activation", "resnet-d", "darknet", "resnet20"
-)
+@pytest.mark.costly_but("post-activation", "pre-activation", "resnet20")
 @pytest.mark.parametrize("name", [*TRAINED, *CHECKPOINTS])
 def test_honest_images_pass(name, shared_data):
     """With the preprocessing known, and by the network's statistics alone."""

@@ -109,6 +109,7 @@ def test_a_signal_within_a_step_saves_the_state_behind_it(
         check_equal(whole, run(tmp_path, "run", recipe, resume=True))
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_signal_within_the_validation_keeps_all_steps(tmp_path, monkeypatch, capsys):
     recipe = short("cifar_cosine", 1)

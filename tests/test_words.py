@@ -34,7 +34,7 @@ def test_one_table_of_recipes():
     assert not set(number_formats.OLD_WORDS) & named
 
 
-@pytest.mark.costly_but("int8")
+@pytest.mark.costly
 @pytest.mark.parametrize("old", number_formats.OLD_WORDS)
 def test_old_words_of_python_warn_for_one_version(old, model, tmp_path):
     """The file is that of the new word, and the one that `quantize` makes."""

@@ -6,7 +6,6 @@ from keras_resnets.deploy import targets
 from keras_resnets.deploy.target import Target
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import check_choice
-from keras_resnets.export.tflite import photos
 from keras_resnets.export.tflite.storage import STORAGES
 
 
@@ -96,6 +95,9 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
     """
     if source is None:
         return
+    # Heavy: it comes with Keras.
+    from keras_resnets.export.tflite import photos
+
     photos.check_size(source)
     if not target.photos:
         able = ", ".join(row.name for row in targets.TARGETS.values() if row.photos)

@@ -1,14 +1,8 @@
 """The results of `analyze`: records, and tables of them as text, HTML and CSV."""
 
-import csv
 import dataclasses
-import html
-import io
 import os
 import pathlib
-
-from keras_resnets.io import files
-from keras_resnets.system.text_table import text_table
 
 HEADERS = ("layer", "kind", "output", "parameters", "MACs", "stride", "field")
 
@@ -108,6 +102,9 @@ class Analysis:
             ...     path.read_text().splitlines()[1]
             'stem_conv,Conv2D,32 x 32 x 16,432,432,442368,16384,1.0,3.0'
         """
+        # What only a table needs is not imported with the package.
+        from keras_resnets.io import files
+
         place = files.check_destination(path, ".csv", overwrite)
         with files.atomic_file(place) as temporary:
             # A name may hold characters that UTF-8 cannot encode.
@@ -142,11 +139,15 @@ def figures_text(analysis: Analysis) -> str:
 
 def layers_text(analysis: Analysis) -> str:
     """Returns a table with one row per layer."""
+    from keras_resnets.system.text_table import text_table
+
     return text_table(HEADERS, map(_row, analysis.layers))
 
 
 def _html(analysis: Analysis) -> str:
     """Two escaped tables: the figures of the whole model, and one row per layer."""
+    import html
+
     totals = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
         for name, value in figures(analysis)
@@ -163,6 +164,9 @@ def _html(analysis: Analysis) -> str:
 
 def _csv(analysis: Analysis) -> str:
     """One row per layer; an unknown value is an empty cell."""
+    import csv
+    import io
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = [field.name for field in dataclasses.fields(LayerReport)]
@@ -186,6 +190,8 @@ def _row(layer: LayerReport) -> tuple[object, ...]:
 
 
 def _html_cell(value: object) -> str:
+    import html
+
     if value is None:
         return "<td>-</td>"
     return f"<td>{html.escape(f'{value:,}' if isinstance(value, int) else str(value))}</td>"

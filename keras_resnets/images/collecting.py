@@ -47,7 +47,7 @@ def collect(
         if _is_stream(calibration):
             return _of_stream(calibration, most)
         return np.asarray(calibration, "float32")
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidArgument(
             f"{what} must be an array (count, {_words(shape)}), or a tf.data.Dataset "
             f"or generator of such images; got {type(calibration).__name__}: "

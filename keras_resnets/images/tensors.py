@@ -68,13 +68,20 @@ def opened(image: typing.Any) -> typing.Any:
     """
     if hasattr(image, "mode") and hasattr(image, "convert"):
         return image
+    hint = ""
     if hasattr(image, "__array__"):
         import numpy as np
 
-        return np.asarray(image)
+        try:
+            return np.asarray(image)
+        except (NotImplementedError, RuntimeError, TypeError):
+            # A symbolic tensor of TensorFlow, or one that requires a gradient.
+            hint = (
+                " without values: preprocessing.batch takes those of a tf.data pipeline"
+            )
     raise InvalidArgument(
         "an image must be a Pillow image, or an array or tensor (height, width, "
-        f"channels); got {type(image).__name__}"
+        f"channels); got {type(image).__name__}{hint}"
     )
 
 

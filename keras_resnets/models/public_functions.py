@@ -60,6 +60,11 @@ _MODULES = {
 }
 
 
+# Names, so that they are not put together for each of the functions again.
+_Weights = str | os.PathLike[str] | None
+_Shape = tuple[int | None, ...] | None
+
+
 class ModelFunction(typing.Protocol):
     """The call signature that all public model functions share."""
 
@@ -85,9 +90,9 @@ def function_of(row: variants.Variant) -> ModelFunction:
 
     def build(
         include_top: bool = True,
-        weights: str | os.PathLike[str] | None = None,
+        weights: _Weights = None,
         input_tensor: typing.Any = None,
-        input_shape: tuple[int | None, ...] | None = None,
+        input_shape: _Shape = None,
         pooling: str | None = None,
         classes: int | None = None,
         classifier_activation: typing.Any = "softmax",

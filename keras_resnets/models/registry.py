@@ -241,7 +241,7 @@ def published_info(name: str) -> ModelInfo:
     """Returns the figures of `model_info` without weights, whose table is another file."""
     architecture = get_architecture(name)
     key = canonical_name(name)
-    published = next((r for r in published_rows() if is_default(r, key)), {})
+    published = _default_rows().get(key)
     info = ModelInfo(
         name=key,
         family=architecture.family,
@@ -275,6 +275,13 @@ def is_default(row: Mapping[str, str], key: str) -> bool:
 def published_rows() -> tuple[dict[str, str], ...]:
     """Returns the rows of `published.csv`: every variant's exact figures with sources."""
     return tuple(package_tables.rows_of("keras_resnets.networks", "published.csv"))
+
+
+@functools.cache
+def _default_rows() -> dict[str, dict[str, str]]:
+    """Returns the row of each variant with its default settings."""
+    rows = published_rows()
+    return {row["variant"]: row for row in rows if is_default(row, row["variant"])}
 
 
 def list_weights(model_name: str) -> list[str]:

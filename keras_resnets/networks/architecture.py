@@ -245,7 +245,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for field, rule in AXES.items():
-            object.__setattr__(self, field, rule.check(field, getattr(self, field)))
+            value = getattr(self, field)
+            # Defaults are allowed, and are most values of a hundred variants.
+            if value is not _DEFAULTS[field]:
+                object.__setattr__(self, field, rule.check(field, value))
         if self.first_dilations is None:
             object.__setattr__(self, "first_dilations", self.dilations)
         for field in _BY_STAGE:
@@ -367,3 +370,6 @@ class Architecture:
             return f": {idiom}"
         near = nearest(name, names)
         return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Architecture)}
