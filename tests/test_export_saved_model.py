@@ -131,7 +131,7 @@ def test_what_is_replaced_and_what_is_not(tmp_path, monkeypatch):
     with pytest.raises(InvalidArgument, match="is not replaced"):
         to_saved_model(model, tmp_path / "mine", overwrite=True)
     strict = number_formats.NumberFormat(
-        "none", "float32", number_formats.Tolerance(probability=-1.0)
+        "none", "float32", number_formats.Tolerance(-1.0, per_logit=-1.0)
     )
     monkeypatch.setitem(number_formats.NUMBER_FORMATS, "none", strict)
     with pytest.raises(ExportError, match="differs from the model"):
