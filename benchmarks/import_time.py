@@ -6,7 +6,7 @@ What `import keras_resnets` and access to `create_model` and `analyze` add to `i
 keras`, in fresh interpreters, best of five, on the TensorFlow backend and, where it
 is installed, on JAX. There TensorFlow must stay out, even after a model was built.
 
-Target: less than 60 ms. The modules are compiled, as those of an installed package.
+Target: less than 60 ms, once Python has compiled the modules.
 """
 
 import importlib.util
@@ -36,7 +36,7 @@ print(json.dumps({
 def fresh(backend):
     """One measurement in a new interpreter."""
     environment = common.environment(KERAS_BACKEND=backend)
-    # Of an installed package: its modules are compiled once, not at every import.
+    # An installed package is compiled once, not at every import.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

@@ -10,6 +10,7 @@ from helpers import noise
 
 import keras_resnets
 from keras_resnets import InvalidArgument
+from keras_resnets import deploy
 from keras_resnets import export
 from keras_resnets import pruning
 from keras_resnets import quantization
@@ -149,6 +150,9 @@ def test_a_side_where_a_size_is_wanted(model, tmp_path):
     )
     refusal(lambda: export.to_tflite(open_size, path, input_size=(32, 32, 3)), "(32, ")
     refusal(lambda: export.to_tflite(open_size, path, input_size=(0, 32)), ">= 1")
+    for source in (480, (480,), "480x640", []):
+        call = partial(deploy.deploy, model, "linux-x86", tmp_path, PIXELS)
+        refusal(partial(call, source=source), "source must be the (height, width) of")
     refusal(lambda: keras_resnets.Preprocessing(size=32), "a tuple of 2 values")
     refusal(lambda: keras_resnets.analyze(open_size, 32), "input_shape must be (height")
 
@@ -170,7 +174,10 @@ def test_a_text_is_no_switch(model, tmp_path):
     """`overwrite="no"` replaced the file."""
     path = tmp_path / "a.keras"
     path.write_bytes(b"mine")
-    refusal(lambda: export.to_keras(model, path, overwrite="no"), "True or False")
+    refusal(
+        lambda: export.to_keras(model, path, overwrite="no"),
+        "overwrite must be one of True, False",
+    )
     assert path.read_bytes() == b"mine"
 
 

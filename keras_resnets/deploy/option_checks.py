@@ -95,10 +95,6 @@ def check_source(target: Target, source: Any, pixels: bool) -> None:
     """
     if source is None:
         return
-    # Heavy: it comes with Keras.
-    from keras_resnets.export.tflite import photos
-
-    photos.check_size(source)
     if not target.photos:
         able = ", ".join(row.name for row in targets.TARGETS.values() if row.photos)
         raise InvalidArgument(

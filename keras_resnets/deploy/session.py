@@ -129,6 +129,7 @@ def deploy(
     """
     export_session.check_backend()
     rows = find_all(target)
+    photos.check_size(source)
     asked = Asked(
         recipe, io_dtype, include_preprocessing, storage, ram, flash, unproven, source
     )

@@ -207,7 +207,8 @@ def check_preprocessing(preprocessing: Any, shape: Sequence[int]) -> None:
     """Raises `InvalidArgument` for preprocessing that a file cannot include."""
     if preprocessing is None:
         return
-    check_type("preprocessing", preprocessing, Preprocessing, "a Preprocessing or None")
+    rule = "a Preprocessing, such as model.preprocessing, or None"
+    check_type("preprocessing", preprocessing, Preprocessing, rule)
     if shape[-1] != 3:
         raise InvalidArgument(
             "only a network of 3 channels can include its preprocessing; this one has "

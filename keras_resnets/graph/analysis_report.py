@@ -1,6 +1,8 @@
 """The results of `analyze`: records, and tables of them as text, HTML and CSV."""
 
+import csv
 import dataclasses
+import io
 import os
 import pathlib
 
@@ -102,7 +104,7 @@ class Analysis:
             ...     path.read_text().splitlines()[1]
             'stem_conv,Conv2D,32 x 32 x 16,432,432,442368,16384,1.0,3.0'
         """
-        # What only a table needs is not imported with the package.
+        # Not imported with the package, which has `analyze`.
         from keras_resnets.io import files
 
         place = files.check_destination(path, ".csv", overwrite)
@@ -146,13 +148,11 @@ def layers_text(analysis: Analysis) -> str:
 
 def _html(analysis: Analysis) -> str:
     """Two escaped tables: the figures of the whole model, and one row per layer."""
-    import html
-
     totals = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+        f"<tr><th>{_escaped(name)}</th><td>{_escaped(value)}</td></tr>"
         for name, value in figures(analysis)
     )
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in HEADERS)
+    heads = "".join(f"<th>{_escaped(name)}</th>" for name in HEADERS)
     rows = "".join(
         f"<tr>{''.join(map(_html_cell, _row(layer)))}</tr>" for layer in analysis.layers
     )
@@ -164,9 +164,6 @@ def _html(analysis: Analysis) -> str:
 
 def _csv(analysis: Analysis) -> str:
     """One row per layer; an unknown value is an empty cell."""
-    import csv
-    import io
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = [field.name for field in dataclasses.fields(LayerReport)]
@@ -189,12 +186,19 @@ def _row(layer: LayerReport) -> tuple[object, ...]:
     )
 
 
-def _html_cell(value: object) -> str:
+def _escaped(text: str) -> str:
+    # It brings a table of 2,000 names.
     import html
 
+    return html.escape(text)
+
+
+def _html_cell(value: object) -> str:
     if value is None:
         return "<td>-</td>"
-    return f"<td>{html.escape(f'{value:,}' if isinstance(value, int) else str(value))}</td>"
+    return (
+        f"<td>{_escaped(f'{value:,}' if isinstance(value, int) else str(value))}</td>"
+    )
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,6 +1,5 @@
 """Named endpoints, and models that return them."""
 
-import collections.abc
 import re
 import typing
 from collections.abc import Iterable
@@ -102,7 +101,7 @@ def feature_extractor(
         names = [names]
     if names is None:
         names = [name for name in available if name.startswith("stage")]
-    check_type("names", names, collections.abc.Iterable, "a list of endpoints")
+    check_type("names", names, Iterable, "a list of endpoints")
     names = list(names)
     if not names:
         raise InvalidArgument(

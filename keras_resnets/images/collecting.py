@@ -15,7 +15,7 @@ MOST = 500
 
 
 def collect(
-    calibration: typing.Any,
+    source: typing.Any,
     shape: Sequence[int | None] | None,
     most: int = MOST,
     what: str = "calibration",
@@ -23,7 +23,7 @@ def collect(
     """Collects images as a float32 array (count, height, width, channels).
 
     Args:
-        calibration: an array or tensor, a list of images, a `tf.data.Dataset`, a loader
+        source: an array or tensor, a list of images, a `tf.data.Dataset`, a loader
             or generator of images or batches, with or without labels, or a function
             that returns one, such as TFLite's `representative_dataset`.
         shape: (height, width, channels), for messages; None for an open size, and for
@@ -34,39 +34,39 @@ def collect(
     Raises:
         InvalidArgument: another type, or images of different shapes.
     """
-    if isinstance(calibration, (str, bytes, os.PathLike)):
+    if isinstance(source, (str, bytes, os.PathLike)):
         raise InvalidArgument(
-            f"{what} must be images, not the path of some; got {shown(calibration)}: "
+            f"{what} must be images, not the path of some; got {shown(source)}: "
             "keras_resnets.quantization.choose(path, preprocessing) reads them"
         )
     # A `CalibrationSet`.
-    calibration = getattr(calibration, "images", calibration)
-    if callable(calibration) and not hasattr(calibration, "__iter__"):
-        calibration = calibration()
+    source = getattr(source, "images", source)
+    if callable(source) and not hasattr(source, "__iter__"):
+        source = source()
     try:
-        if _is_stream(calibration):
-            return _of_stream(calibration, most)
-        return np.asarray(calibration, "float32")
+        if _is_stream(source):
+            return _of_stream(source, most)
+        return np.asarray(source, "float32")
     except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidArgument(
             f"{what} must be an array (count, {_words(shape)}), or a tf.data.Dataset "
-            f"or generator of such images; got {type(calibration).__name__}: "
+            f"or generator of such images; got {type(source).__name__}: "
             f"{first_line(error)}"
         ) from None
 
 
-def _is_stream(calibration: np.ndarray) -> bool:
-    if hasattr(calibration, "__array__") or isinstance(calibration, (list, tuple)):
+def _is_stream(source: np.ndarray) -> bool:
+    if hasattr(source, "__array__") or isinstance(source, (list, tuple)):
         return False
-    return hasattr(calibration, "__iter__") or hasattr(calibration, "__getitem__")
+    return hasattr(source, "__iter__") or hasattr(source, "__getitem__")
 
 
-def _of_stream(calibration: typing.Any, most: int) -> np.ndarray:
-    if not hasattr(calibration, "__iter__"):
+def _of_stream(source: typing.Any, most: int) -> np.ndarray:
+    if not hasattr(source, "__iter__"):
         # A keras.utils.PyDataset.
-        calibration = (calibration[index] for index in range(len(calibration)))
+        source = (source[index] for index in range(len(source)))
     batches, count = [], 0
-    for element in calibration:
+    for element in source:
         while isinstance(element, (tuple, list, dict)):
             # (images, labels), or a dict from the name of the input.
             parts = element.values() if isinstance(element, dict) else element

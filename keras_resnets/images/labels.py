@@ -137,9 +137,8 @@ def class_names(
     """
     if labels is None:
         labels = [f"class {index}" for index in range(classes)]
-    check_type(
-        "labels", labels, Iterable, "the name of label sets, or one name per class"
-    )
+    rule = "the name of a label set, or one name per class"
+    check_type("labels", labels, Iterable, rule)
     if isinstance(labels, str):
         names = label_set(labels)
     else:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from keras_resnets.errors import InvalidArgument
 from keras_resnets.errors import NotWritten
+from keras_resnets.errors import check_choice
 from keras_resnets.errors import check_path
-from keras_resnets.errors import check_type
 from keras_resnets.errors import first_line
 from keras_resnets.errors import printable
 from keras_resnets.system import interrupts
@@ -145,7 +145,7 @@ def _is_special(path: pathlib.Path) -> bool:
 def check_free(path: pathlib.Path, overwrite: bool) -> None:
     """Raises `InvalidArgument` if `path` exists and must not be overwritten."""
     # Of a text, "no" would be true as well.
-    check_type("overwrite", overwrite, (bool, int), "True or False")
+    check_choice("overwrite", overwrite, (True, False))
     if path.exists() and not overwrite:
         raise InvalidArgument(
             f"{path} exists; --overwrite (overwrite=True) replaces it"

@@ -60,7 +60,7 @@ _MODULES = {
 }
 
 
-# Names, so that they are not put together for each of the functions again.
+# Evaluated once, not for each of a hundred functions.
 _Weights = str | os.PathLike[str] | None
 _Shape = tuple[int | None, ...] | None
 

@@ -41,8 +41,9 @@ def check(options: ExportOptions, shape: Sequence[int]) -> None:
 
 
 def check_size(source: Any) -> None:
-    """Raises `InvalidArgument` unless `source` is a (height, width) of photos."""
-    extent.check_size("source", source, " of the photos, one size per file")
+    """Raises `InvalidArgument` unless `source` is a (height, width) of photos, or None."""
+    if source is not None:
+        extent.check_size("source", source, " of the photos, one size per file")
 
 
 def enlarged(
